@@ -102,7 +102,9 @@ impl Configuration {
 
     /// All receive locations with the port each belongs to.
     pub fn receive_locations(&self) -> impl Iterator<Item = (&ReceivePort, &ReceiveLocation)> {
-        self.receive_ports.values().flat_map(|port| port.locations.iter().map(move |location| (port, location)))
+        self.receive_ports
+            .values()
+            .flat_map(|port| port.locations.iter().map(move |location| (port, location)))
     }
 
     /// The send ports a bound target means: itself, or the members of the group.

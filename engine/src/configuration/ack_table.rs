@@ -144,9 +144,15 @@ fn preset_action(preset: AckPreset, answered: Answered) -> AckAction {
         (Answered::Ae, AckPreset::Biztalk) | (Answered::Ar, AckPreset::Hl7) => Retry,
         (Answered::Ce, AckPreset::Hl7 | AckPreset::Biztalk) => Retry,
         (Answered::Unreadable, AckPreset::Hl7 | AckPreset::Mirth) => Retry,
-        (Answered::Ae | Answered::Ar | Answered::Ce | Answered::Cr | Answered::Unreadable | Answered::Other, _) => {
-            Suspend
-        }
+        (
+            Answered::Ae
+            | Answered::Ar
+            | Answered::Ce
+            | Answered::Cr
+            | Answered::Unreadable
+            | Answered::Other,
+            _,
+        ) => Suspend,
     }
 }
 

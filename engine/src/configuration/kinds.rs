@@ -82,10 +82,15 @@ impl Secret {
     /// The file cannot be read or the variable is not set; the text names the reference only.
     pub fn read(&self, data: &Path) -> Result<Vec<u8>, SecretUnreadable> {
         let mut bytes = match self {
-            Self::File(path) => std::fs::read(data.join(path))
-                .map_err(|source| SecretUnreadable { reference: self.to_string(), reason: source.to_string() })?,
+            Self::File(path) => std::fs::read(data.join(path)).map_err(|source| SecretUnreadable {
+                reference: self.to_string(),
+                reason: source.to_string(),
+            })?,
             Self::Env(name) => std::env::var(name)
-                .map_err(|source| SecretUnreadable { reference: self.to_string(), reason: source.to_string() })?
+                .map_err(|source| SecretUnreadable {
+                    reference: self.to_string(),
+                    reason: source.to_string(),
+                })?
                 .into_bytes(),
         };
         if bytes.ends_with(b"\n") {
@@ -293,7 +298,9 @@ mod tests {
         let all: PeerRange = "0.0.0.0/0".parse().unwrap();
         assert!(all.contains("192.0.2.1:9".parse().unwrap()) && !all.contains("[::1]:9".parse().unwrap()));
         let one: PeerRange = "192.0.2.1:77".parse().unwrap();
-        assert!(one.contains("192.0.2.1:77".parse().unwrap()) && !one.contains("192.0.2.1:78".parse().unwrap()));
+        assert!(
+            one.contains("192.0.2.1:77".parse().unwrap()) && !one.contains("192.0.2.1:78".parse().unwrap())
+        );
     }
 
     #[test]

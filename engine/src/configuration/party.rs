@@ -132,7 +132,9 @@ impl FindingClass {
     /// What a site gets that says nothing.
     pub fn default_verdict(self) -> Verdict {
         match self {
-            Self::Header | Self::Structure | Self::Required | Self::Datatype | Self::Cardinality => Verdict::Refuse,
+            Self::Header | Self::Structure | Self::Required | Self::Datatype | Self::Cardinality => {
+                Verdict::Refuse
+            }
             Self::Table | Self::Charset => Verdict::Warn,
             Self::Length | Self::Undeclared => Verdict::Note,
         }
@@ -237,7 +239,9 @@ impl AckWhen {
 
     /// Reads the code of table 0155.
     pub fn from_code(code: &str) -> Option<Self> {
-        [Self::Always, Self::Never, Self::OnError, Self::OnSuccess].into_iter().find(|when| when.code() == code)
+        [Self::Always, Self::Never, Self::OnError, Self::OnSuccess]
+            .into_iter()
+            .find(|when| when.code() == code)
     }
 }
 

@@ -249,7 +249,11 @@ mod tests {
     #[test]
     fn an_auditor_changes_nothing_and_an_administrator_reads_no_message() {
         let auditor = bundle("auditor").unwrap();
-        assert!(auditor.iter().all(|right| right.word().starts_with("msg.") || right.word().starts_with("audit.")));
+        assert!(
+            auditor
+                .iter()
+                .all(|right| right.word().starts_with("msg.") || right.word().starts_with("audit."))
+        );
         assert!(!auditor.contains(&Capability::MsgResubmit) && !auditor.contains(&Capability::MsgEdit));
         assert!(!bundle("administrator").unwrap().contains(&Capability::MsgRead));
     }

@@ -400,7 +400,9 @@ impl Order {
     pub fn on_failure(&self) -> OnFailure {
         match self {
             Self::None => OnFailure::Skip,
-            Self::Key { on_failure, .. } | Self::Source { on_failure } | Self::Strict { on_failure } => *on_failure,
+            Self::Key { on_failure, .. } | Self::Source { on_failure } | Self::Strict { on_failure } => {
+                *on_failure
+            }
         }
     }
 }
