@@ -1,0 +1,8 @@
+//! Read models of the console: what its pages show, read with bounded queries. Nothing here changes anything.
+
+pub mod operations;
+pub mod outcome;
+pub mod rules;
+pub mod search;
+pub mod suspended;
+pub mod tracking;

@@ -1,0 +1,267 @@
+//! What became of a message: one word for the list, from its tracking and from what still waits.
+//!
+//! Nothing stores this word. It is derived for the few messages of one page, so that receiving and delivering
+//! need not update a row for the console.
+
+use std::collections::{HashMap, HashSet};
+
+use chrono::{DateTime, Utc};
+use sqlx::PgPool;
+
+use super::tracking::kind;
+
+/// The status words of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Outcome {
+    /// Stored; nothing else is known yet.
+    Received,
+    /// All that had to be delivered is delivered, or its instance ended without sending.
+    Delivered,
+    /// Nobody takes such messages.
+    NotRouted,
+    /// Waits for a person, an acknowledgment, a time or a receiver.
+    Waiting,
+    /// A receiver refused it, or an operator ended it.
+    Rejected,
+    /// Stopped until an operator decides.
+    Suspended,
+    /// Sent, answer unknown.
+    InDoubt,
+}
+
+/// Every outcome, in the order of the form.
+pub const OUTCOMES: [Outcome; 7] = [
+    Outcome::Received,
+    Outcome::Waiting,
+    Outcome::Delivered,
+    Outcome::NotRouted,
+    Outcome::Suspended,
+    Outcome::InDoubt,
+    Outcome::Rejected,
+];
+
+impl Outcome {
+    /// The word that people read.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Received => "Received",
+            Self::Delivered => "Delivered",
+            Self::NotRouted => "Not routed",
+            Self::Waiting => "Waiting",
+            Self::Rejected => "Rejected",
+            Self::Suspended => "Suspended",
+            Self::InDoubt => "In doubt",
+        }
+    }
+
+    /// Reads the word back.
+    pub fn from_word(word: &str) -> Option<Self> {
+        OUTCOMES.into_iter().find(|outcome| outcome.word() == word)
+    }
+}
+
+#[derive(Default)]
+struct Facts {
+    delivered: HashSet<(Option<i64>, i32)>,
+    failed: HashSet<(Option<i64>, i32)>,
+    turned: bool,
+    not_routed: bool,
+    at_the_door: bool,
+    terminated: bool,
+    instances: HashSet<i64>,
+    parked: Vec<(i16, String)>,
+    waits_for: Option<String>,
+    instance_suspended: bool,
+    task: Option<(String, Option<DateTime<Utc>>)>,
+}
+
+/// The outcome of each message, with a few words more.
+pub async fn outcomes(
+    pool: &PgPool,
+    ids: &[i64],
+    now: DateTime<Utc>,
+) -> sqlx::Result<HashMap<i64, (Outcome, String)>> {
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let mut facts: HashMap<i64, Facts> = ids.iter().map(|id| (*id, Facts::default())).collect();
+    read_tracking(pool, ids, &mut facts).await?;
+    read_parked(pool, ids, &mut facts).await?;
+    read_instances(pool, &mut facts).await?;
+    Ok(facts.into_iter().map(|(id, facts)| (id, facts.conclude(now))).collect())
+}
+
+async fn read_tracking(pool: &PgPool, ids: &[i64], facts: &mut HashMap<i64, Facts>) -> sqlx::Result<()> {
+    // The second half follows the instances that a message moved to what these sent on.
+    let rows = sqlx::query!(
+        r#"WITH own AS MATERIALIZED (
+             SELECT message_id, instance, subscriber, kind, at
+             FROM tracking
+             WHERE message_id = ANY($1)
+             LIMIT 5000)
+         SELECT message_id AS "root!", message_id AS "message?", instance, subscriber, kind AS "kind!"
+         FROM own
+         UNION ALL
+         SELECT o.message_id AS "root!", t.message_id AS "message?", t.instance, t.subscriber, t.kind AS "kind!"
+         FROM (SELECT message_id, instance, min(at) AS at FROM own WHERE instance IS NOT NULL GROUP BY message_id, instance) o
+         CROSS JOIN LATERAL (
+             SELECT message_id, instance, subscriber, kind
+             FROM tracking
+             WHERE instance = o.instance AND at >= o.at AND message_id IS DISTINCT FROM o.message_id
+             LIMIT 500) t"#,
+        ids
+    )
+    .fetch_all(pool)
+    .await?;
+    for row in rows {
+        let Some(fact) = facts.get_mut(&row.root) else { continue };
+        fact.instances.extend(row.instance);
+        let place = (row.message, row.subscriber.unwrap_or_default());
+        match row.kind {
+            kind::DELIVERED => {
+                fact.delivered.insert(place);
+            }
+            kind::DELIVERY_FAILED => {
+                fact.failed.insert(place);
+            }
+            kind::TURN => fact.turned = true,
+            kind::NOT_ROUTED => fact.not_routed = true,
+            kind::SUSPENDED_AT_DOOR => fact.at_the_door = true,
+            kind::TERMINATED => fact.terminated = true,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+async fn read_parked(pool: &PgPool, ids: &[i64], facts: &mut HashMap<i64, Facts>) -> sqlx::Result<()> {
+    let rows = sqlx::query!(
+        "SELECT subject, state, code
+         FROM parked
+         WHERE subject = ANY($1)",
+        ids
+    )
+    .fetch_all(pool)
+    .await?;
+    for row in rows {
+        if let Some(fact) = facts.get_mut(&row.subject) {
+            fact.parked.push((row.state, row.code));
+        }
+    }
+    Ok(())
+}
+
+async fn read_instances(pool: &PgPool, facts: &mut HashMap<i64, Facts>) -> sqlx::Result<()> {
+    let instances: Vec<i64> = facts.values().flat_map(|fact| fact.instances.iter().copied()).collect();
+    if instances.is_empty() {
+        return Ok(());
+    }
+    let rows = sqlx::query!(
+        r#"SELECT i.id AS "id!", i.state AS "state!", i.waiting AS "waiting!", t.title AS "title?", t.due_at
+         FROM instance i
+         LEFT JOIN task t ON t.instance = i.id AND t.state < 2
+         WHERE i.id = ANY($1)"#,
+        &instances
+    )
+    .fetch_all(pool)
+    .await?;
+    for row in rows {
+        for fact in facts.values_mut().filter(|fact| fact.instances.contains(&row.id)) {
+            fact.instance_suspended |= row.state == 2;
+            fact.waits_for = Some(row.waiting.clone());
+            if let Some(title) = &row.title {
+                fact.task = Some((title.clone(), row.due_at));
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Facts {
+    fn conclude(self, now: DateTime<Utc>) -> (Outcome, String) {
+        let state = |wanted: i16| self.parked.iter().find(|(state, _)| *state == wanted);
+        let failed = self.failed.difference(&self.delivered).count();
+        if state(4).is_some() {
+            return (Outcome::InDoubt, "sent, answer unknown".to_owned());
+        }
+        if let Some((_, code)) = state(2) {
+            return if code == "no_subscriber" {
+                (Outcome::NotRouted, "nobody takes it".to_owned())
+            } else {
+                (Outcome::Suspended, super::suspended::cause_title(code).to_owned())
+            };
+        }
+        if self.instance_suspended {
+            return (Outcome::Suspended, "its orchestration stopped".to_owned());
+        }
+        if let Some((title, due_at)) = self.task {
+            let late = due_at.is_some_and(|due_at| due_at < now);
+            return (
+                Outcome::Waiting,
+                format!("for a person: {title}{}", if late { " (overdue)" } else { "" }),
+            );
+        }
+        if let Some(waits_for) = self.waits_for.filter(|text| !text.is_empty()) {
+            return (Outcome::Waiting, waits_for);
+        }
+        if !self.parked.is_empty() {
+            return (Outcome::Waiting, "for the receiver".to_owned());
+        }
+        if self.terminated {
+            return (Outcome::Rejected, "ended by an operator".to_owned());
+        }
+        if failed > 0 {
+            return (Outcome::Rejected, "by the receiver".to_owned());
+        }
+        if !self.delivered.is_empty() {
+            let count = self.delivered.len();
+            return (Outcome::Delivered, if count > 1 { format!("to {count}") } else { String::new() });
+        }
+        if self.not_routed {
+            return (Outcome::NotRouted, "nobody takes it".to_owned());
+        }
+        if self.at_the_door {
+            return (Outcome::Rejected, "refused at the door".to_owned());
+        }
+        if self.turned {
+            return (Outcome::Delivered, "to its orchestration".to_owned());
+        }
+        (Outcome::Received, String::new())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(facts: Facts, expected: (Outcome, &str)) {
+        let (outcome, detail) = facts.conclude(DateTime::UNIX_EPOCH);
+        assert_eq!((outcome, detail.as_str()), expected);
+    }
+
+    #[test]
+    fn what_needs_a_person_outranks_what_is_delivered() {
+        let delivered = || HashSet::from([(Some(1), 1)]);
+        check(Facts { delivered: delivered(), ..Facts::default() }, (Outcome::Delivered, ""));
+        let parked = vec![(4, "send.unknown".to_owned())];
+        check(
+            Facts { delivered: delivered(), parked, ..Facts::default() },
+            (Outcome::InDoubt, "sent, answer unknown"),
+        );
+    }
+
+    #[test]
+    fn a_failure_that_a_later_attempt_mended_is_delivered() {
+        let place = HashSet::from([(Some(1), 1)]);
+        check(
+            Facts { delivered: place.clone(), failed: place, ..Facts::default() },
+            (Outcome::Delivered, ""),
+        );
+    }
+
+    #[test]
+    fn an_unrouted_message_is_not_called_suspended() {
+        let parked = vec![(2, "no_subscriber".to_owned())];
+        check(Facts { parked, ..Facts::default() }, (Outcome::NotRouted, "nobody takes it"));
+    }
+}

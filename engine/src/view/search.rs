@@ -1,0 +1,269 @@
+//! Searching messages: filters, keyset paging, and what became of each message found.
+//!
+//! The search itself is the one place where SQL is put together at run time, because its filters are free to
+//! combine; values only ever travel as bound parameters.
+
+use chrono::{DateTime, Utc};
+use sqlx::{PgPool, Postgres, QueryBuilder, Row};
+
+use super::outcome::{Outcome, outcomes};
+
+/// Which messages by their origin.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Origin {
+    /// Those that came in from outside.
+    #[default]
+    Received,
+    /// Those that orchestrations made.
+    Made,
+    /// Answers of receivers.
+    Answers,
+    /// All of them.
+    All,
+}
+
+impl Origin {
+    /// The word of the form and the address.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Received => "received",
+            Self::Made => "made",
+            Self::Answers => "answers",
+            Self::All => "all",
+        }
+    }
+
+    /// Reads the word of the form; anything else means received messages.
+    pub fn from_word(word: &str) -> Self {
+        [Self::Made, Self::Answers, Self::All]
+            .into_iter()
+            .find(|origin| origin.word() == word)
+            .unwrap_or_default()
+    }
+}
+
+/// What to look for. Empty fields do not filter.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// MSH-10, whole.
+    pub control_id: Option<String>,
+    /// PID-3.1, whole. Never part of an address.
+    pub patient: Option<String>,
+    /// `ORU^R01`, or `ORU` for all its trigger events.
+    pub message_type: Option<String>,
+    /// Receive port, receive location (`port/location`), orchestration or send port that it came from.
+    pub source: Option<String>,
+    /// The party that sent it.
+    pub party: Option<String>,
+    /// Received at or after.
+    pub from: Option<DateTime<Utc>>,
+    /// Received before.
+    pub to: Option<DateTime<Utc>>,
+    /// What became of it.
+    pub outcome: Option<Outcome>,
+    /// By origin.
+    pub origin: Origin,
+    /// Only ids below this one: the next page.
+    pub before: Option<i64>,
+}
+
+/// One message in a list.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// Its id.
+    pub id: i64,
+    /// When it came in or was made.
+    pub received_at: DateTime<Utc>,
+    /// `receive_location`, `orchestration`, `send_port` or `person`.
+    pub source_kind: String,
+    /// Name of the source.
+    pub source: String,
+    /// The party that sent it.
+    pub party: Option<String>,
+    /// `ORU^R01`.
+    pub message_type: String,
+    /// MSH-10.
+    pub control_id: Option<String>,
+    /// PID-3.1.
+    pub patient: Option<String>,
+    /// Bytes of the body.
+    pub size: i32,
+    /// What became of it so far.
+    pub outcome: Outcome,
+    /// More about the outcome: "3 of 3", "person, due 13:15".
+    pub outcome_detail: String,
+}
+
+/// One page of a search.
+#[derive(Debug, Clone, Default)]
+pub struct FoundPage {
+    /// The messages, newest first.
+    pub rows: Vec<Found>,
+    /// There are older ones.
+    pub more: bool,
+    /// The search stopped here before it had filled a page: go on below this id.
+    pub scanned_to: Option<i64>,
+}
+
+/// A filter by outcome looks at no more than this many messages for one page.
+pub const SCAN_MOST: usize = 2_000;
+
+/// The smallest id that a message received at `at` can have: ids begin with milliseconds since 2025.
+pub fn id_floor(at: DateTime<Utc>) -> i64 {
+    const EPOCH_MS: i64 = 1_735_689_600_000;
+    (at.timestamp_millis() - EPOCH_MS).max(0) << 22
+}
+
+/// One page of messages that match.
+pub async fn search(
+    pool: &PgPool,
+    filter: &Filter,
+    now: DateTime<Utc>,
+    limit: usize,
+) -> sqlx::Result<FoundPage> {
+    let Some(wanted) = filter.outcome else {
+        let mut rows = batch(pool, filter, limit + 1).await?;
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        judge(pool, &mut rows, now).await?;
+        return Ok(FoundPage { rows, more, scanned_to: None });
+    };
+    let mut page = FoundPage::default();
+    let mut filter = filter.clone();
+    let mut scanned = 0;
+    while scanned < SCAN_MOST {
+        let mut rows = batch(pool, &filter, 200).await?;
+        let Some(last) = rows.last().map(|row| row.id) else { return Ok(page) };
+        let whole = rows.len() == 200;
+        scanned += rows.len();
+        judge(pool, &mut rows, now).await?;
+        for row in rows.into_iter().filter(|row| row.outcome == wanted) {
+            if page.rows.len() == limit {
+                page.more = true;
+                return Ok(page);
+            }
+            page.rows.push(row);
+        }
+        if !whole {
+            return Ok(page);
+        }
+        filter.before = Some(last);
+    }
+    page.scanned_to = filter.before;
+    Ok(page)
+}
+
+async fn judge(pool: &PgPool, rows: &mut [Found], now: DateTime<Utc>) -> sqlx::Result<()> {
+    let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
+    let mut outcomes = outcomes(pool, &ids, now).await?;
+    for row in rows {
+        if let Some((outcome, detail)) = outcomes.remove(&row.id) {
+            row.outcome = outcome;
+            row.outcome_detail = detail;
+        }
+    }
+    Ok(())
+}
+
+async fn batch(pool: &PgPool, filter: &Filter, limit: usize) -> sqlx::Result<Vec<Found>> {
+    let mut query = QueryBuilder::<Postgres>::new(
+        "SELECT m.id, m.received_at, s.kind AS source_kind, s.name AS source, m.party, m.message_type, \
+         m.control_id, m.patient, octet_length(m.body) AS size \
+         FROM message m JOIN source s ON s.id = m.source WHERE true",
+    );
+    restrict(&mut query, filter);
+    query.push(" ORDER BY m.id DESC LIMIT ").push_bind(i64::try_from(limit).unwrap_or(i64::MAX));
+    let rows = query.build().fetch_all(pool).await?;
+    rows.into_iter()
+        .map(|row| {
+            Ok(Found {
+                id: row.try_get("id")?,
+                received_at: row.try_get("received_at")?,
+                source_kind: row.try_get("source_kind")?,
+                source: row.try_get("source")?,
+                party: row.try_get("party")?,
+                message_type: row.try_get("message_type")?,
+                control_id: row.try_get("control_id")?,
+                patient: row.try_get("patient")?,
+                size: row.try_get("size")?,
+                outcome: Outcome::Received,
+                outcome_detail: String::new(),
+            })
+        })
+        .collect()
+}
+
+fn restrict(query: &mut QueryBuilder<Postgres>, filter: &Filter) {
+    if let Some(control_id) = &filter.control_id {
+        query.push(" AND m.control_id = ").push_bind(control_id.clone());
+    }
+    if let Some(patient) = &filter.patient {
+        query.push(" AND m.patient = ").push_bind(patient.clone());
+    }
+    if let Some(kind) = &filter.message_type {
+        if kind.contains('^') {
+            query.push(" AND m.message_type = ").push_bind(kind.clone());
+        } else {
+            query.push(" AND split_part(m.message_type, '^', 1) = ").push_bind(kind.clone());
+        }
+    }
+    if let Some(source) = &filter.source {
+        query
+            .push(" AND (s.name = ")
+            .push_bind(source.clone())
+            .push(" OR split_part(s.name, '/', 1) = ")
+            .push_bind(source.clone())
+            .push(")");
+    }
+    if let Some(party) = &filter.party {
+        query.push(" AND m.party = ").push_bind(party.clone());
+    }
+    match filter.origin {
+        Origin::All => {}
+        Origin::Received => {
+            query.push(" AND s.kind IN ('receive_location', 'person')");
+        }
+        Origin::Made => {
+            query.push(" AND s.kind = 'orchestration'");
+        }
+        Origin::Answers => {
+            query.push(" AND s.kind = 'send_port'");
+        }
+    }
+    // Ids begin with the time, and partitions are ranges of ids: so times become bounds on the id.
+    if let Some(from) = filter.from {
+        query.push(" AND m.id >= ").push_bind(id_floor(from));
+    }
+    if let Some(before) = filter.to.map(id_floor).into_iter().chain(filter.before).min() {
+        query.push(" AND m.id < ").push_bind(before);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_of_a_search_never_become_sql() {
+        let evil = "x' OR '1'='1".to_owned();
+        let filter = Filter {
+            control_id: Some(evil.clone()),
+            patient: Some(evil.clone()),
+            message_type: Some(evil.clone()),
+            source: Some(evil.clone()),
+            party: Some(evil.clone()),
+            ..Filter::default()
+        };
+        let mut query = QueryBuilder::<Postgres>::new("");
+        restrict(&mut query, &filter);
+        assert!(!query.sql().as_str().contains("OR '1'"), "bound as parameters");
+    }
+
+    #[test]
+    fn the_word_of_an_origin_reads_back() {
+        for origin in [Origin::Received, Origin::Made, Origin::Answers, Origin::All] {
+            assert_eq!(Origin::from_word(origin.word()), origin);
+        }
+        assert_eq!(Origin::from_word("else"), Origin::Received);
+    }
+}

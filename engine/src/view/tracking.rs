@@ -1,0 +1,405 @@
+//! The journey of a message or an instance: every fact of the audit trail about it, in order of time.
+//!
+//! A journey follows a message into the instances that it moved and to what these made of it, so that one page
+//! tells the whole story. What the entries say in words is left to the pages.
+
+use std::collections::{BTreeSet, HashMap};
+
+use chrono::{DateTime, Utc};
+use sqlx::PgPool;
+
+use super::suspended::ParkedRow;
+
+/// Kinds of tracking entries, as in the column `tracking.kind`.
+pub mod kind {
+    /// A message was stored.
+    pub const RECEIVED: i16 = 1;
+    /// The same message came again and was answered as before.
+    pub const REPEAT: i16 = 2;
+    /// Stored, but refused or unreadable.
+    pub const SUSPENDED_AT_DOOR: i16 = 3;
+    /// No subscriber takes it.
+    pub const NOT_ROUTED: i16 = 4;
+    /// An orchestration moved from one rest to the next.
+    pub const TURN: i16 = 5;
+    /// A receiver has it.
+    pub const DELIVERED: i16 = 6;
+    /// An attempt failed.
+    pub const DELIVERY_FAILED: i16 = 7;
+    /// Waits for a person.
+    pub const SUSPENDED: i16 = 8;
+    /// A receiver answered.
+    pub const ANSWERED: i16 = 9;
+    /// An operator let it go on.
+    pub const RESUMED: i16 = 10;
+    /// An operator ended it.
+    pub const TERMINATED: i16 = 11;
+    /// Somebody must decide.
+    pub const TASK_CREATED: i16 = 12;
+    /// Somebody decided.
+    pub const TASK_VOTED: i16 = 13;
+    /// The decision is made, or no longer needed.
+    pub const TASK_CLOSED: i16 = 14;
+    /// A mail waits in the outbox.
+    pub const MAIL_QUEUED: i16 = 15;
+    /// A port was started or held.
+    pub const PORT_CHANGED: i16 = 16;
+    /// A message was sent in again.
+    pub const RESUBMITTED: i16 = 17;
+    /// An answer nobody waits for.
+    pub const FOREIGN_ANSWER: i16 = 18;
+}
+
+/// A journey shows no more entries than this.
+pub const ENTRIES_MOST: i64 = 1_000;
+
+/// A message without its body.
+#[derive(Debug, Clone)]
+pub struct MessageHead {
+    /// Its id.
+    pub id: i64,
+    /// Retention class.
+    pub retention: i16,
+    /// The message it was made from.
+    pub parent: Option<i64>,
+    /// When it came in or was made.
+    pub received_at: DateTime<Utc>,
+    /// `receive_location`, `orchestration`, `send_port` or `person`.
+    pub source_kind: String,
+    /// Name of the source.
+    pub source: String,
+    /// The party that sent it.
+    pub party: Option<String>,
+    /// `ORU^R01`.
+    pub message_type: String,
+    /// MSH-10; none where it equals the parent's.
+    pub control_id: Option<String>,
+    /// PID-3.1; none where it equals the parent's.
+    pub patient: Option<String>,
+    /// SHA-256 of the body.
+    pub body_sha256: Vec<u8>,
+    /// Bytes of the body.
+    pub size: i32,
+}
+
+/// Heads of the messages with these ids; unknown ids are left out.
+pub async fn heads(pool: &PgPool, ids: &[i64]) -> sqlx::Result<Vec<MessageHead>> {
+    sqlx::query_as!(
+        MessageHead,
+        r#"SELECT m.id, m.retention, m.parent, m.received_at, s.kind AS source_kind, s.name AS source, m.party,
+                m.message_type, m.control_id, m.patient, m.body_sha256, octet_length(m.body) AS "size!"
+         FROM message m
+         JOIN source s ON s.id = m.source
+         WHERE m.id = ANY($1)
+         ORDER BY m.id"#,
+        ids
+    )
+    .fetch_all(pool)
+    .await
+}
+
+/// Head of one message.
+pub async fn head(pool: &PgPool, id: i64) -> sqlx::Result<Option<MessageHead>> {
+    Ok(heads(pool, &[id]).await?.pop())
+}
+
+/// The bytes of one message, exactly as received or made. Callers record the view before they show it.
+pub async fn body(pool: &PgPool, id: i64) -> sqlx::Result<Option<Vec<u8>>> {
+    sqlx::query_scalar!("SELECT body FROM message WHERE id = $1", id).fetch_optional(pool).await
+}
+
+/// The encoded properties and findings of one message.
+pub async fn context(pool: &PgPool, id: i64) -> sqlx::Result<Option<Vec<u8>>> {
+    Ok(sqlx::query_scalar!("SELECT context FROM message WHERE id = $1", id)
+        .fetch_optional(pool)
+        .await?
+        .flatten())
+}
+
+/// One fact of the audit trail.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// When it was committed.
+    pub at: DateTime<Utc>,
+    /// Slot of the node that wrote it.
+    pub node: i16,
+    /// What happened: see [`kind`].
+    pub kind: i16,
+    /// The message it is about.
+    pub message_id: Option<i64>,
+    /// The instance it is about.
+    pub instance: Option<i64>,
+    /// `send_port` or `orchestration`.
+    pub subscriber_kind: Option<String>,
+    /// Name of the subscriber.
+    pub subscriber: Option<String>,
+    /// The task it is about.
+    pub task: Option<i64>,
+    /// Who did it.
+    pub person: Option<String>,
+    /// The configuration in force.
+    pub config_version: i64,
+    /// What the kind adds, encoded.
+    pub detail: Option<Vec<u8>>,
+    /// Place in the audit chain: which chain,
+    pub chain: i32,
+    /// which block,
+    pub block: i64,
+    /// which row of the block.
+    pub position: i32,
+}
+
+/// A task of an instance and how it was decided.
+#[derive(Debug, Clone)]
+pub struct TaskLine {
+    /// Its id.
+    pub id: i64,
+    /// Its instance.
+    pub instance: i64,
+    /// What is asked.
+    pub title: String,
+    /// Roles that may decide.
+    pub roles: Vec<String>,
+    /// 0 open, 1 waits for a second person, 2 done, 3 expired, 4 withdrawn.
+    pub state: i16,
+    /// The decision.
+    pub outcome: Option<String>,
+    /// When it was asked.
+    pub created_at: DateTime<Utc>,
+    /// When it must be decided.
+    pub due_at: Option<DateTime<Utc>>,
+    /// When it was closed.
+    pub closed_at: Option<DateTime<Utc>>,
+    /// Who decided what.
+    pub votes: Vec<VoteLine>,
+}
+
+/// What one person decided.
+#[derive(Debug, Clone)]
+pub struct VoteLine {
+    /// The task.
+    pub task: i64,
+    /// Who.
+    pub person: String,
+    /// What.
+    pub outcome: String,
+    /// Why.
+    pub reason: String,
+    /// Whether it was signed.
+    pub signed: bool,
+    /// When.
+    pub at: DateTime<Utc>,
+}
+
+/// An open instance of a journey.
+#[derive(Debug, Clone)]
+pub struct OpenInstance {
+    /// Its id.
+    pub id: i64,
+    /// Name of the orchestration.
+    pub orchestration: String,
+    /// It waits for an operator.
+    pub suspended: bool,
+    /// Cause of the suspension.
+    pub suspend_code: Option<String>,
+    /// What it waits for.
+    pub waiting: String,
+    /// Turns committed.
+    pub turn: i64,
+    /// When it started.
+    pub started_at: DateTime<Utc>,
+    /// When its last turn was committed.
+    pub updated_at: DateTime<Utc>,
+    /// The configuration it runs on.
+    pub config_version: i64,
+    /// For the form: the version its user saw.
+    pub version: i32,
+}
+
+/// Everything known about a message or an instance.
+#[derive(Debug, Clone, Default)]
+pub struct Journey {
+    /// What happened, in order.
+    pub entries: Vec<Entry>,
+    /// There are more than [`ENTRIES_MOST`].
+    pub more: bool,
+    /// All messages that appear in it.
+    pub messages: HashMap<i64, MessageHead>,
+    /// Its instances that have not ended.
+    pub instances: Vec<OpenInstance>,
+    /// Tasks of its instances.
+    pub tasks: Vec<TaskLine>,
+    /// Its work that waits for a retry or a person.
+    pub parked: Vec<ParkedRow>,
+}
+
+/// The journey of a message, from when it was received.
+pub async fn journey_of_message(pool: &PgPool, head: &MessageHead) -> sqlx::Result<Journey> {
+    let instances = sqlx::query_scalar!(
+        r#"SELECT DISTINCT instance AS "instance!"
+         FROM tracking
+         WHERE message_id = $1 AND instance IS NOT NULL
+         LIMIT 50"#,
+        head.id
+    )
+    .fetch_all(pool)
+    .await?;
+    collect(pool, &[head.id], &instances, head.received_at).await
+}
+
+/// The journey of an instance, from its start.
+pub async fn journey_of_instance(pool: &PgPool, instance: i64) -> sqlx::Result<Journey> {
+    collect(pool, &[], &[instance], DateTime::UNIX_EPOCH).await
+}
+
+async fn collect(
+    pool: &PgPool,
+    messages: &[i64],
+    instances: &[i64],
+    since: DateTime<Utc>,
+) -> sqlx::Result<Journey> {
+    // Clocks of two nodes may differ by a little, so "since" allows for it.
+    let mut entries = sqlx::query_as!(
+        Entry,
+        r#"SELECT t.at, t.node, t.kind, t.message_id, t.instance, s.kind AS "subscriber_kind?", s.name AS "subscriber?",
+                t.task, t.person, t.config_version, t.detail, t.chain, t.block, t.position
+         FROM tracking t
+         LEFT JOIN subscriber s ON s.id = t.subscriber
+         WHERE (t.message_id = ANY($1) OR t.instance = ANY($2))
+           AND t.at >= $3::timestamptz - interval '5 seconds'
+         ORDER BY t.at, t.chain, t.block, t.position
+         LIMIT $4"#,
+        messages,
+        instances,
+        since.max(DateTime::UNIX_EPOCH),
+        ENTRIES_MOST + 1
+    )
+    .fetch_all(pool)
+    .await?;
+    let more = i64::try_from(entries.len()).is_ok_and(|found| found > ENTRIES_MOST);
+    entries.truncate(usize::try_from(ENTRIES_MOST).unwrap_or(usize::MAX));
+    let seen: BTreeSet<i64> =
+        messages.iter().copied().chain(entries.iter().filter_map(|entry| entry.message_id)).collect();
+    let seen: Vec<i64> = seen.into_iter().collect();
+    Ok(Journey {
+        more,
+        messages: heads(pool, &seen).await?.into_iter().map(|head| (head.id, head)).collect(),
+        instances: open_instances(pool, instances).await?,
+        tasks: tasks(pool, instances).await?,
+        parked: parked(pool, &seen, instances).await?,
+        entries,
+    })
+}
+
+/// Those of the instances that have not ended.
+pub async fn open_instances(pool: &PgPool, ids: &[i64]) -> sqlx::Result<Vec<OpenInstance>> {
+    sqlx::query_as!(
+        OpenInstance,
+        r#"SELECT i.id, s.name AS orchestration, i.state = 2 AS "suspended!", i.suspend_code, i.waiting, i.turn,
+                i.started_at, i.updated_at, i.config_version, i.version
+         FROM instance i
+         JOIN subscriber s ON s.id = i.orchestration
+         WHERE i.id = ANY($1)
+         ORDER BY i.id"#,
+        ids
+    )
+    .fetch_all(pool)
+    .await
+}
+
+/// The stored state of an open instance, encoded by the orchestrations crate.
+pub async fn instance_state(pool: &PgPool, id: i64) -> sqlx::Result<Option<Vec<u8>>> {
+    sqlx::query_scalar!("SELECT state_blob FROM instance WHERE id = $1", id).fetch_optional(pool).await
+}
+
+async fn tasks(pool: &PgPool, instances: &[i64]) -> sqlx::Result<Vec<TaskLine>> {
+    let votes = sqlx::query_as!(
+        VoteLine,
+        "SELECT v.task, v.person, v.outcome, v.reason, v.signed, v.at
+         FROM vote v
+         JOIN task t ON t.id = v.task
+         WHERE t.instance = ANY($1)
+         ORDER BY v.at",
+        instances
+    )
+    .fetch_all(pool)
+    .await?;
+    let rows = sqlx::query!(
+        "SELECT id, instance, title, roles, state, outcome, created_at, due_at, closed_at
+         FROM task
+         WHERE instance = ANY($1)
+         ORDER BY created_at",
+        instances
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| TaskLine {
+            votes: votes.iter().filter(|vote| vote.task == row.id).cloned().collect(),
+            id: row.id,
+            instance: row.instance,
+            title: row.title,
+            roles: row.roles,
+            state: row.state,
+            outcome: row.outcome,
+            created_at: row.created_at,
+            due_at: row.due_at,
+            closed_at: row.closed_at,
+        })
+        .collect())
+}
+
+async fn parked(pool: &PgPool, messages: &[i64], instances: &[i64]) -> sqlx::Result<Vec<ParkedRow>> {
+    sqlx::query_as!(
+        ParkedRow,
+        r#"SELECT p.id, s.kind AS "subscriber_kind?", s.name AS "subscriber?", p.kind, p.subject, p.instance, p.state,
+                p.attempt, p.first_at, p.due_at, p.code, p.reason, p.version
+         FROM parked p
+         LEFT JOIN lane l ON l.id = p.lane
+         LEFT JOIN subscriber s ON s.id = coalesce(p.subscriber, l.subscriber)
+         WHERE p.subject = ANY($1) OR p.instance = ANY($2)
+         ORDER BY p.first_at
+         LIMIT 200"#,
+        messages,
+        instances
+    )
+    .fetch_all(pool)
+    .await
+}
+
+/// A block of an audit chain.
+#[derive(Debug, Clone)]
+pub struct Block {
+    /// Its chain.
+    pub chain: i32,
+    /// Its number in the chain.
+    pub number: i64,
+    /// When it was committed.
+    pub at: DateTime<Utc>,
+    /// How many entries it holds.
+    pub rows: i32,
+    /// Merkle root over them.
+    pub root: Vec<u8>,
+    /// Hash of the block before.
+    pub previous: Vec<u8>,
+    /// Its own hash.
+    pub hash: Vec<u8>,
+}
+
+/// The blocks that the entries of a journey belong to.
+pub async fn blocks(pool: &PgPool, entries: &[Entry]) -> sqlx::Result<Vec<Block>> {
+    let places: BTreeSet<(i32, i64)> = entries.iter().map(|entry| (entry.chain, entry.block)).collect();
+    let (chains, numbers): (Vec<i32>, Vec<i64>) = places.into_iter().unzip();
+    sqlx::query_as!(
+        Block,
+        "SELECT b.chain, b.number, b.at, b.rows, b.root, b.previous, b.hash
+         FROM unnest($1::integer[], $2::bigint[]) AS wanted (chain, number)
+         JOIN audit_block b ON b.chain = wanted.chain AND b.number = wanted.number
+         ORDER BY b.at, b.chain, b.number",
+        &chains,
+        &numbers
+    )
+    .fetch_all(pool)
+    .await
+}
