@@ -1,1 +1,27 @@
-//! placeholder
+//! HL7 v2 messages: from bytes to fields and back, without clock, sockets or logging.
+//!
+//! A [`Message`] keeps the bytes exactly as received and an index into them; a [`Path`] such as `PID-3.1`
+//! asks for a [`Value`]; an [`Edit`] changes places and leaves every other byte alone. What is odd is a
+//! [`Finding`]; only bytes without a usable MSH are [`Unreadable`].
+
+mod charset;
+mod delimiters;
+mod edit;
+pub mod escape;
+mod finding;
+mod message;
+pub mod mllp;
+mod parse;
+mod path;
+mod segment;
+mod value;
+
+pub use charset::{Charset, CharsetPolicy};
+pub use delimiters::{BadDelimiters, Delimiters};
+pub use edit::{Edit, EditError};
+pub use finding::{Class, Finding, Severity, code_text};
+pub use message::{Header, Message};
+pub use parse::{Limits, ParseOptions, Unreadable};
+pub use path::{NUMBER_MAX, Path, PathError, SegmentId};
+pub use segment::{Component, Field, Repetition, Segment};
+pub use value::Value;

@@ -1,0 +1,203 @@
+//! One HL7 v2 message: the bytes as received, and views into them.
+
+use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::parse::{self, Index, ParseOptions, Span, Unreadable};
+use crate::segment::{Reading, Segment};
+use crate::{Charset, Delimiters, Edit, Finding, Path, Value};
+
+/// One message, immutable. A clone shares the bytes.
+#[derive(Clone)]
+pub struct Message(Arc<Inner>);
+
+struct Inner {
+    bytes: Vec<u8>,
+    index: Index,
+    options: ParseOptions,
+}
+
+/// The facts of MSH that decide where a message goes; `""` where nothing is said.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+pub struct Header {
+    /// MSH-9.1, for instance `ORU`.
+    pub message_type: String,
+    /// MSH-9.2, for instance `R01`.
+    pub trigger_event: String,
+    /// MSH-9.3 as sent; see [`Message::structure`] for the derived one.
+    pub structure: String,
+    /// MSH-12.1.
+    pub version: String,
+    /// MSH-10, unchanged.
+    pub control_id: String,
+    /// MSH-11.1.
+    pub processing_id: String,
+    /// MSH-3.1.
+    pub sending_app: String,
+    /// MSH-4.1.
+    pub sending_facility: String,
+    /// MSH-5.1.
+    pub receiving_app: String,
+    /// MSH-6.1.
+    pub receiving_facility: String,
+    /// MSH-15.
+    pub accept_ack: String,
+    /// MSH-16.
+    pub application_ack: String,
+}
+
+impl Message {
+    /// Reads a message with the default limits, detecting its character set.
+    ///
+    /// # Errors
+    ///
+    /// Only bytes without a usable MSH are an error; everything else is a finding.
+    pub fn parse(bytes: impl Into<Vec<u8>>) -> Result<Self, Unreadable> {
+        Self::parse_with(bytes, &ParseOptions::default())
+    }
+
+    /// Reads a message as an interface's settings ask.
+    ///
+    /// # Errors
+    ///
+    /// As [`Message::parse`].
+    pub fn parse_with(bytes: impl Into<Vec<u8>>, options: &ParseOptions) -> Result<Self, Unreadable> {
+        let bytes = bytes.into();
+        let index = parse::index(&bytes, options)?;
+        Ok(Self(Arc::new(Inner { bytes, index, options: *options })))
+    }
+
+    /// The bytes, exactly as received.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0.bytes
+    }
+
+    /// Repairs and oddities found while parsing.
+    pub fn findings(&self) -> &[Finding] {
+        &self.0.index.findings
+    }
+
+    /// The separators of this message.
+    pub fn delimiters(&self) -> Delimiters {
+        self.0.index.delimiters
+    }
+
+    /// The character set it is read in.
+    pub fn charset(&self) -> Charset {
+        self.0.index.charset
+    }
+
+    /// The options it was read with.
+    pub fn options(&self) -> &ParseOptions {
+        &self.0.options
+    }
+
+    /// The routing facts of MSH.
+    pub fn header(&self) -> Header {
+        let Some(header) = self.segment(0) else { return Header::default() };
+        let text = |field, component| header.get(field, 1, component, 1).into_text().into_owned();
+        Header {
+            message_type: text(9, 1),
+            trigger_event: text(9, 2),
+            structure: text(9, 3),
+            version: text(12, 1),
+            control_id: header.get(10, 1, 0, 0).into_text().into_owned(),
+            processing_id: text(11, 1),
+            sending_app: text(3, 1),
+            sending_facility: text(4, 1),
+            receiving_app: text(5, 1),
+            receiving_facility: text(6, 1),
+            accept_ack: text(15, 1),
+            application_ack: text(16, 1),
+        }
+    }
+
+    /// The value at a place. A path without component is the whole field or repetition, its separators as they
+    /// stand; a path with a component but no subcomponent is the whole component.
+    pub fn get(&self, path: &Path) -> Value<'_> {
+        let Some(segment) = self.find(path.segment.as_str(), path.occurrence.unwrap_or(1)) else {
+            return Value::Absent;
+        };
+        let field = segment.field(path.field as usize);
+        match (path.repetition, path.component) {
+            (None, None) => field.value(),
+            (repetition, component) => {
+                let repetition = field.repetition(repetition.unwrap_or(1) as usize);
+                match (component, path.subcomponent) {
+                    (None, _) => repetition.value(),
+                    (Some(component), None) => repetition.component(component as usize).value(),
+                    (Some(component), Some(sub)) => {
+                        repetition.component(component as usize).subcomponent(sub as usize)
+                    }
+                }
+            }
+        }
+    }
+
+    /// The text at a place written as text; `""` when there is none or the path is wrong. For tests and glue.
+    pub fn text(&self, path: &str) -> String {
+        path.parse().map(|path| self.get(&path).into_text().into_owned()).unwrap_or_default()
+    }
+
+    /// All segments in order.
+    pub fn segments(&self) -> impl Iterator<Item = Segment<'_>> {
+        self.0.index.spans.iter().enumerate().map(|(index, span)| Segment {
+            message: self,
+            span: *span,
+            index,
+        })
+    }
+
+    /// The segment at `index`, from 0.
+    pub fn segment(&self, index: usize) -> Option<Segment<'_>> {
+        let span = *self.0.index.spans.get(index)?;
+        Some(Segment { message: self, span, index })
+    }
+
+    /// Occurrence `number` (from 1) of the segments with this id.
+    pub fn find(&self, id: &str, number: u32) -> Option<Segment<'_>> {
+        let skipped = (number as usize).checked_sub(1)?;
+        self.segments().filter(|segment| segment.span.id == id.as_bytes()).nth(skipped)
+    }
+
+    /// How many segments there are.
+    pub fn segment_count(&self) -> usize {
+        self.0.index.spans.len()
+    }
+
+    /// Begins a change; bytes that no change touches stay identical.
+    pub fn edit(&self) -> Edit {
+        Edit::new(self)
+    }
+
+    pub(crate) fn marks(&self, span: &Span) -> &[u32] {
+        &self.0.index.marks[span.first_mark as usize..(span.first_mark + span.marks) as usize]
+    }
+
+    pub(crate) fn reading(&self) -> Reading {
+        Reading { delimiters: self.delimiters(), charset: self.charset() }
+    }
+}
+
+impl PartialEq for Message {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes() == other.bytes()
+    }
+}
+
+impl Eq for Message {}
+
+/// Length and a hash: a message must not end up in a log.
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut hasher = DefaultHasher::new();
+        self.bytes().hash(&mut hasher);
+        write!(f, "Message({} bytes, {:016x})", self.bytes().len(), hasher.finish())
+    }
+}
+
+#[cfg(test)]
+mod tests;
