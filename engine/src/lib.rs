@@ -1,4 +1,12 @@
 //! Every effect of Orderly: message box, lanes, adapters, delivery, timers, tasks, mail, tracking, audit, nodes.
 
+pub mod audit;
+pub mod clock;
 pub mod configuration;
+pub mod delivery;
+pub mod ids;
+pub mod message_box;
+pub mod store;
+pub mod tracking;
 pub mod view;
+pub mod work;

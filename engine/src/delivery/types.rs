@@ -1,0 +1,82 @@
+//! What a send lane gives to its sender, and what the sender says came of it.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use orderly_hl7::Message;
+
+use crate::ids::{MessageId, ParkedId};
+use crate::work::SendDetail;
+
+/// A message to deliver now. The sender gives it back with [`Deliveries::complete`](super::Deliveries::complete).
+#[derive(Debug)]
+pub struct SendWork {
+    /// Lane it stands in.
+    pub lane: i32,
+    /// Number of the send port in the table `subscriber`.
+    pub subscriber: i32,
+    /// Place in the lane.
+    pub sequence: i64,
+    /// Hash of its order key: later work of the same key waits for it.
+    pub key: i64,
+    /// The message.
+    pub message_id: MessageId,
+    /// Its bytes, as they must go out.
+    pub message: Message,
+    /// MSH-10: what the answer's MSA-2 must be.
+    pub control_id: String,
+    /// Number of this attempt, from 1.
+    pub attempt: u32,
+    /// When it was first taken up; retry windows count from here.
+    pub first_at: DateTime<Utc>,
+    /// Set when it is a retry: the parked row that stands for it.
+    pub parked: Option<ParkedId>,
+    /// Set when an instance sent it: what it waits for and the retries that replace the port's.
+    pub send: Option<SendDetail>,
+    pub(crate) created_at: DateTime<Utc>,
+}
+
+/// What came of one attempt.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It arrived, as far as the port asks to know.
+    Delivered {
+        /// The receiver's answer; none where the port expects none.
+        answer: Option<Answer>,
+        /// From the first byte written to the answer.
+        took: Duration,
+    },
+    /// It shall be tried again; later work of its key waits behind it.
+    Retry {
+        /// When.
+        due_at: DateTime<Utc>,
+        /// Stable code: `transport.refused`, `ack.timeout`, `ack.error`, ...
+        code: String,
+        /// For the operator; no patient data.
+        reason: String,
+        /// The receiver's answer, if there was one.
+        answer: Option<Answer>,
+    },
+    /// It will not be tried again by itself. An instance that waits for the answer is told; otherwise a person decides.
+    Suspend {
+        /// Stable code: `send.exhausted`, `ack.reject`, ...
+        code: String,
+        /// For the operator; no patient data.
+        reason: String,
+        /// The receiver's answer, if there was one.
+        answer: Option<Answer>,
+    },
+}
+
+/// A receiver's answer.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The acknowledgment or reply, byte for byte.
+    pub message: Message,
+    /// MSA-1; empty when it has none.
+    pub code: String,
+    /// MSA-2.
+    pub control_id: String,
+    /// MSA-3 or the text of ERR.
+    pub text: String,
+}

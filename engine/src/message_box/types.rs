@@ -1,0 +1,124 @@
+//! What goes into the message box and what it answers.
+
+use bytes::Bytes;
+use orderly_hl7::Message;
+
+use crate::ids::MessageId;
+use crate::{tracking, work};
+
+/// A message on its way into the box, with everything decided that the transaction needs.
+#[derive(Debug)]
+pub struct Incoming {
+    /// Its id, from the store's [`IdSource`](crate::ids::IdSource).
+    pub id: MessageId,
+    /// Parsed form, handed to the owners of the lanes in memory; none when it could not be read.
+    pub parsed: Option<Message>,
+    /// Exact bytes.
+    pub body: Bytes,
+    /// Number in the table `source`.
+    pub source: i32,
+    /// Message it was made from.
+    pub parent: Option<MessageId>,
+    /// Name of the party.
+    pub party: Option<String>,
+    /// MSH-9 as `ORU^R01`; `?` when the header could not be read.
+    pub message_type: String,
+    /// MSH-10.
+    pub control_id: Option<String>,
+    /// PID-3.1 as promoted.
+    pub patient: Option<String>,
+    /// Number of the character set.
+    pub charset: i16,
+    /// Promoted properties and findings in the engine's compact encoding.
+    pub context: Option<Vec<u8>>,
+    /// Number of the retention class; 0 is the default.
+    pub retention: i16,
+    /// Key by which a repeat is known; none where repeats are not looked for.
+    pub duplicate: Option<DuplicateKey>,
+    /// Who gets it, from the subscription index.
+    pub routes: Vec<Route>,
+    /// Why it is kept for a person instead of being routed; with routes it must be empty.
+    pub parked: Option<Refusal>,
+    /// Configuration that applied.
+    pub config_version: i64,
+    /// What the tracking entry tells: kind `Received`, or `SuspendedAtDoor` and `NotRouted` for a refusal.
+    pub detail: tracking::Detail,
+}
+
+/// 16-byte hash of receive port, MSH-3, MSH-4 and MSH-10.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DuplicateKey(pub [u8; 16]);
+
+impl DuplicateKey {
+    /// Hashes the parts, each with its length before it.
+    #[must_use]
+    pub fn of(parts: &[&str]) -> Self {
+        let mut bytes = Vec::with_capacity(64);
+        for part in parts {
+            bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
+            bytes.extend_from_slice(part.as_bytes());
+        }
+        let mut key = [0; 16];
+        key.copy_from_slice(&crate::audit::sha256(&bytes)[..16]);
+        Self(key)
+    }
+}
+
+/// Why a message is kept for a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Stable code: `no_subscriber`, `unreadable`, `refused`, ...
+    pub code: String,
+    /// For the operator; no patient data.
+    pub reason: String,
+}
+
+/// One subscriber of a message and its place there.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Route {
+    /// Number in the table `subscriber`.
+    pub subscriber: i32,
+    /// Lane of the subscriber that keeps the order of `key`.
+    pub lane: i32,
+    /// Hash of the order key or correlation value.
+    pub key: i64,
+    /// What the work row adds.
+    pub detail: Option<work::Detail>,
+}
+
+/// What became of a message that was handed in; it is committed when this is returned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Published {
+    /// It is stored and will reach its subscribers.
+    Stored,
+    /// Its key was there already: nothing was stored, nobody gets it again.
+    Repeat {
+        /// The message that was stored then.
+        first: MessageId,
+        /// Whether the bytes are the same.
+        same_content: bool,
+    },
+}
+
+/// Why a message could not be taken.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// It surely is not stored: the sender may be told so (AR or CE with code 207).
+    #[error("message {message} was not stored: {reason}")]
+    NotStored {
+        /// The id it would have had.
+        message: MessageId,
+        /// What the database said.
+        reason: String,
+    },
+    /// Nobody knows: the connection to the database broke during the commit and the message could not be looked up.
+    /// The sender's connection must be closed without an answer; its repeat is recognised.
+    #[error("it is not known whether message {message} was stored")]
+    Unknown {
+        /// Its id.
+        message: MessageId,
+    },
+    /// The node is shutting down.
+    #[error("this node is shutting down")]
+    ShuttingDown,
+}

@@ -1,0 +1,297 @@
+//! The database: connections, named transactions, the schema and what must be true of the server.
+
+mod durability;
+pub mod partition;
+pub mod testing;
+
+use std::sync::atomic::{AtomicI16, AtomicI32, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Instant;
+
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::{ConnectOptions, PgConnection, Postgres, Transaction};
+use tokio::sync::Notify;
+
+use crate::clock::Clock;
+use crate::ids::IdSource;
+use crate::tracking;
+
+pub use durability::Durability;
+
+/// Schema of the message box, applied at start.
+pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
+
+/// What can go wrong between the engine and its database.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The database refused or could not be reached.
+    #[error("the database did not do it")]
+    Database(#[from] sqlx::Error),
+    /// The schema could not be brought up to date.
+    #[error("could not bring the schema up to date")]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+    /// A setting of the server would break the promise behind every acknowledgment.
+    #[error(
+        "the database server has {setting} = {value}: an acknowledged message could be lost; set it to {wanted}"
+    )]
+    NotDurable {
+        /// Name of the setting.
+        setting: &'static str,
+        /// What it is.
+        value: String,
+        /// What it must be.
+        wanted: &'static str,
+    },
+    /// A stored row cannot be read.
+    #[error("row {row} of {table} cannot be read: {column}")]
+    Inconsistent {
+        /// Table of the row.
+        table: &'static str,
+        /// What in it is wrong.
+        column: &'static str,
+        /// Its key.
+        row: String,
+    },
+}
+
+impl Error {
+    /// True when the server answered with an error, so the transaction surely is not committed.
+    #[must_use]
+    pub fn surely_not_committed(&self) -> bool {
+        matches!(self, Self::Database(sqlx::Error::Database(_)))
+    }
+
+    /// The five-letter SQLSTATE, when the server gave one.
+    #[must_use]
+    pub fn sql_state(&self) -> Option<String> {
+        match self {
+            Self::Database(sqlx::Error::Database(error)) => error.code().map(std::borrow::Cow::into_owned),
+            _ => None,
+        }
+    }
+
+    /// Name of the violated constraint, when that was it.
+    #[must_use]
+    pub fn constraint(&self) -> Option<&str> {
+        match self {
+            Self::Database(sqlx::Error::Database(error)) => error.constraint(),
+            _ => None,
+        }
+    }
+}
+
+/// The database as the engine uses it. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    pool: PgPool,
+    options: PgConnectOptions,
+    clock: Clock,
+    slot: AtomicI16,
+    epoch: AtomicI64,
+    record_chain: AtomicI32,
+    ids: OnceLock<Arc<IdSource>>,
+    woken: Mutex<Vec<i32>>,
+    wake: Notify,
+}
+
+impl Store {
+    /// Connects, checks that commits are durable, brings the schema up to date and makes the partitions of the days ahead.
+    ///
+    /// # Errors
+    ///
+    /// Refuses a server that could lose acknowledged messages; see [`Durability`].
+    pub async fn open(
+        options: PgConnectOptions,
+        clock: Clock,
+        durability: Durability,
+    ) -> Result<Self, Error> {
+        let store = Self::connect(options, clock).await?;
+        durability.check(store.pool()).await?;
+        MIGRATIONS.run(store.pool()).await?;
+        partition::ensure(&store).await?;
+        Ok(store)
+    }
+
+    /// Connects to a database whose schema is up to date.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the server cannot be reached.
+    pub async fn connect(options: PgConnectOptions, clock: Clock) -> Result<Self, Error> {
+        let options = options
+            .application_name("orderly")
+            .log_statements(tracing::log::LevelFilter::Trace)
+            .options([("jit", "off")]);
+        let pool = PgPoolOptions::new()
+            .max_connections(12)
+            .acquire_timeout(std::time::Duration::from_secs(5))
+            .test_before_acquire(false)
+            .connect_with(options.clone())
+            .await?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                pool,
+                options,
+                clock,
+                slot: AtomicI16::new(0),
+                epoch: AtomicI64::new(0),
+                record_chain: AtomicI32::new(0),
+                ids: OnceLock::new(),
+                woken: Mutex::new(Vec::new()),
+                wake: Notify::new(),
+            }),
+        })
+    }
+
+    /// The shared pool, for reads and low-rate writes.
+    #[must_use]
+    pub fn pool(&self) -> &PgPool {
+        &self.inner.pool
+    }
+
+    /// A connection of its own for a loop that keeps it for life.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the server cannot be reached.
+    pub async fn connection(&self) -> Result<PgConnection, Error> {
+        Ok(self.inner.options.connect().await?)
+    }
+
+    /// The clock.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.inner.clock
+    }
+
+    /// Slot of this node; part of every id it makes and of its tracking rows.
+    #[must_use]
+    pub fn slot(&self) -> i16 {
+        self.inner.slot.load(Ordering::Relaxed)
+    }
+
+    /// Epoch of this node's slot.
+    #[must_use]
+    pub fn epoch(&self) -> i64 {
+        self.inner.epoch.load(Ordering::Relaxed)
+    }
+
+    /// Makes new ids. Before the node joined, ids of slot 1023.
+    #[must_use]
+    pub fn ids(&self) -> Arc<IdSource> {
+        self.inner
+            .ids
+            .get()
+            .cloned()
+            .unwrap_or_else(|| Arc::new(IdSource::new(self.inner.clock.clone(), 1023, 0)))
+    }
+
+    pub(crate) fn joined(&self, slot: i16, epoch: i64, ids: IdSource) {
+        self.inner.slot.store(slot, Ordering::Relaxed);
+        self.inner.epoch.store(epoch, Ordering::Relaxed);
+        // A second join of one process keeps the first source: its ids are unique anyway.
+        let _ = self.inner.ids.set(Arc::new(ids));
+    }
+
+    pub(crate) fn record_chain(&self) -> i32 {
+        self.inner.record_chain.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_record_chain(&self, chain: i32) {
+        self.inner.record_chain.store(chain, Ordering::Relaxed);
+    }
+
+    /// Begins a transaction. The name shows up in metrics and slow-transaction reports.
+    ///
+    /// # Errors
+    ///
+    /// Fails when no connection is free within five seconds or the server is away.
+    pub async fn begin(&self, name: &'static str) -> Result<Tx, Error> {
+        let transaction = self.inner.pool.begin().await?;
+        Ok(Tx {
+            transaction,
+            name,
+            begun: Instant::now(),
+            store: self.clone(),
+            entries: Vec::new(),
+            lanes: Vec::new(),
+        })
+    }
+
+    /// Tells the owners in this node that lanes got work behind their back.
+    pub(crate) fn wake(&self, lanes: &[i32]) {
+        if lanes.is_empty() {
+            return;
+        }
+        self.inner.woken.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend_from_slice(lanes);
+        self.inner.wake.notify_one();
+    }
+
+    /// Lanes that were woken since the last call; waits for the first. May be dropped halfway.
+    pub(crate) async fn woken(&self) -> Vec<i32> {
+        loop {
+            let lanes = std::mem::take(
+                &mut *self.inner.woken.lock().unwrap_or_else(std::sync::PoisonError::into_inner),
+            );
+            if !lanes.is_empty() {
+                return lanes;
+            }
+            self.inner.wake.notified().await;
+        }
+    }
+}
+
+/// A named transaction. What is dropped without [`Tx::commit`] never happened.
+#[derive(Debug)]
+pub struct Tx {
+    transaction: Transaction<'static, Postgres>,
+    name: &'static str,
+    begun: Instant,
+    store: Store,
+    pub(crate) entries: Vec<tracking::Entry>,
+    pub(crate) lanes: Vec<i32>,
+}
+
+impl Tx {
+    /// The connection to run statements on.
+    pub fn connection(&mut self) -> &mut PgConnection {
+        &mut self.transaction
+    }
+
+    /// The store it belongs to.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Writes the tracking entries it was given and commits; then the owners of lanes it appended to are woken.
+    ///
+    /// # Errors
+    ///
+    /// After an error that is not [`Error::surely_not_committed`] the outcome is unknown.
+    pub async fn commit(mut self) -> Result<(), Error> {
+        // The chain lock comes last in every transaction, behind the lane locks: no deadlock between the two.
+        let entries = std::mem::take(&mut self.entries);
+        tracking::write_record(&self.store, &mut self.transaction, &entries).await?;
+        self.transaction.commit().await?;
+        let took = self.begun.elapsed();
+        metrics::histogram!("orderly_transaction_seconds", "transaction" => self.name)
+            .record(took.as_secs_f64());
+        self.store.wake(&self.lanes);
+        Ok(())
+    }
+
+    /// Gives it up now instead of when it is dropped.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the connection is lost; the transaction is gone then too.
+    pub async fn rollback(self) -> Result<(), Error> {
+        Ok(self.transaction.rollback().await?)
+    }
+}

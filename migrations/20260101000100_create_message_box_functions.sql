@@ -1,0 +1,414 @@
+-- What the message box writes, one function for each kind of row. A transaction of the engine is one SELECT that calls
+-- those it needs: one round trip. Every function is VOLATILE PL/pgSQL, so that each of its statements sees what was
+-- committed before that statement began; append_work depends on it.
+--
+-- Error states the engine tells apart: OB001 a receive key was there already; OB002 an instance was moved by somebody
+-- else; OB003 a parked row or timer was taken by somebody else. A second owner fails on progress_once_per_range (23505).
+
+-- Partitions ------------------------------------------------------------------------------------------------
+
+CREATE FUNCTION ensure_partition(p_parent text, p_name text, p_from text, p_to text) RETURNS boolean
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF to_regclass(quote_ident(p_name)) IS NOT NULL THEN
+        RETURN false;
+    END IF;
+    EXECUTE format('CREATE TABLE %I PARTITION OF %I FOR VALUES FROM (%L) TO (%L)', p_name, p_parent, p_from, p_to);
+    RETURN true;
+END $$;
+COMMENT ON FUNCTION ensure_partition IS 'Makes one range partition unless it exists.';
+
+CREATE FUNCTION message_id_at(p_at timestamptz) RETURNS bigint
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT floor(extract(epoch FROM p_at - timestamptz '2025-01-01 00:00:00+00') * 1000)::bigint << 22
+$$;
+COMMENT ON FUNCTION message_id_at IS 'Smallest message id of that instant.';
+
+CREATE FUNCTION ensure_partitions(p_now timestamptz, p_days integer, p_hours integer) RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public AS $$
+DECLARE
+    v_day  timestamptz;
+    v_hour timestamptz;
+    v_made integer := 0;
+BEGIN
+    PERFORM pg_advisory_xact_lock(4, 0);
+    IF to_regclass('message_0') IS NULL THEN
+        CREATE TABLE message_0 PARTITION OF message FOR VALUES IN (0) PARTITION BY RANGE (id);
+    END IF;
+    FOR n IN -1 .. p_days LOOP
+        v_day := (date_trunc('day', p_now AT TIME ZONE 'UTC') + n * interval '1 day') AT TIME ZONE 'UTC';
+        v_made := v_made
+            + ensure_partition('message_0', 'message_0_' || to_char(v_day AT TIME ZONE 'UTC', 'YYYYMMDD'),
+                message_id_at(v_day)::text, message_id_at(v_day + interval '1 day')::text)::integer
+            + ensure_partition('duplicate', 'duplicate_' || to_char(v_day AT TIME ZONE 'UTC', 'YYYYMMDD'),
+                (v_day AT TIME ZONE 'UTC')::date::text, ((v_day AT TIME ZONE 'UTC')::date + 1)::text)::integer
+            + ensure_partition('tracking', 'tracking_' || to_char(v_day AT TIME ZONE 'UTC', 'YYYYMMDD'),
+                v_day::text, (v_day + interval '1 day')::text)::integer;
+    END LOOP;
+    FOR n IN -1 .. p_hours LOOP
+        v_hour := (date_trunc('hour', p_now AT TIME ZONE 'UTC') + n * interval '1 hour') AT TIME ZONE 'UTC';
+        v_made := v_made
+            + ensure_partition('work', 'work_' || to_char(v_hour AT TIME ZONE 'UTC', 'YYYYMMDDHH24'),
+                v_hour::text, (v_hour + interval '1 hour')::text)::integer;
+    END LOOP;
+    RETURN v_made;
+END $$;
+COMMENT ON FUNCTION ensure_partitions IS 'Makes the partitions of message, duplicate and tracking for the days ahead and of work for the hours ahead; run at start and hourly.';
+
+-- Lanes -----------------------------------------------------------------------------------------------------
+
+CREATE FUNCTION append_work(
+    p_now      timestamptz,
+    p_lane     integer[],     -- each lane once, ascending
+    p_hint     timestamptz[], -- per lane: not after its newest row, less five minutes; -infinity when unknown
+    p_place    integer[],     -- per row: index in p_lane
+    p_number   integer[],     -- per row: 1, 2, .. within its lane
+    p_kind     smallint[],
+    p_subject  bigint[],
+    p_key      bigint[],
+    p_instance bigint[],
+    p_detail   bytea[]
+) RETURNS bigint[]
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_tail bigint[];
+BEGIN
+    IF cardinality(p_lane) = 0 THEN
+        RETURN '{}';
+    END IF;
+    -- All locks before any probe, ascending: no deadlocks, and every probe sees what the holder before us committed.
+    PERFORM pg_advisory_xact_lock(1, l) FROM unnest(p_lane) AS l;
+
+    -- Both bounds on created_at, so that one or two partitions are visited and not all that were made ahead.
+    SELECT array_agg(coalesce((
+               SELECT w.sequence
+                 FROM work w
+                WHERE w.lane = u.lane
+                  AND w.created_at >= u.hint
+                  AND w.created_at < p_now + interval '5 minutes'
+                ORDER BY w.sequence DESC
+                LIMIT 1), -1) ORDER BY u.place)
+      INTO v_tail
+      FROM unnest(p_lane, p_hint) WITH ORDINALITY AS u(lane, hint, place);
+
+    IF -1 = ANY (v_tail) THEN
+        SELECT array_agg(CASE WHEN u.tail >= 0 THEN u.tail ELSE greatest(
+                   coalesce((SELECT w.sequence FROM work w WHERE w.lane = u.lane ORDER BY w.sequence DESC LIMIT 1), 0),
+                   (SELECT l.base FROM lane l WHERE l.id = u.lane)) END ORDER BY u.place)
+          INTO v_tail
+          FROM unnest(p_lane, v_tail) WITH ORDINALITY AS u(lane, tail, place);
+    END IF;
+
+    INSERT INTO work (lane, sequence, created_at, kind, subject, key, instance, detail)
+    SELECT p_lane[r.place], v_tail[r.place] + r.number, p_now, r.kind, r.subject, r.key, r.instance, r.detail
+      FROM unnest(p_place, p_number, p_kind, p_subject, p_key, p_instance, p_detail)
+           AS r(place, number, kind, subject, key, instance, detail);
+    RETURN v_tail;
+END $$;
+COMMENT ON FUNCTION append_work IS 'Appends work to lanes under their locks, so that sequences are dense and in commit order; answers each lane''s tail before. The last call of every transaction.';
+
+CREATE FUNCTION claim_ranges(p_lane integer[], p_from bigint[], p_to bigint[], p_to_created_at timestamptz[], p_epoch bigint[])
+RETURNS integer
+LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO progress (lane, from_sequence, to_sequence, to_created_at, epoch)
+    SELECT * FROM unnest(p_lane, p_from, p_to, p_to_created_at, p_epoch);
+    RETURN cardinality(p_lane);
+END $$;
+COMMENT ON FUNCTION claim_ranges IS 'The fence: a range of a lane can be consumed once. The first call of every transaction that consumes work.';
+
+-- Messages --------------------------------------------------------------------------------------------------
+
+CREATE FUNCTION remember_keys(p_day date, p_key bytea[], p_message bigint[], p_sha256 bytea[]) RETURNS integer
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_new integer;
+BEGIN
+    IF cardinality(p_key) = 0 THEN
+        RETURN 0;
+    END IF;
+    INSERT INTO duplicate (day, key, message_id, body_sha256)
+    SELECT p_day, u.key, u.message, u.sha256
+      FROM unnest(p_key, p_message, p_sha256) AS u(key, message, sha256)
+     ORDER BY u.key
+        ON CONFLICT DO NOTHING;
+    GET DIAGNOSTICS v_new = ROW_COUNT;
+    IF v_new <> cardinality(p_key)
+       OR EXISTS (SELECT FROM duplicate d WHERE d.day = p_day - 1 AND d.key = ANY (p_key)) THEN
+        RAISE EXCEPTION 'a receive key was there already' USING ERRCODE = 'OB001';
+    END IF;
+    RETURN v_new;
+END $$;
+COMMENT ON FUNCTION remember_keys IS 'Notes receive keys. Raises OB001 when one was seen today or yesterday: the block and the lane counts of the batch are computed before the call, so the engine sorts the repeats out and calls again.';
+
+CREATE FUNCTION store_messages(
+    p_now timestamptz, p_id bigint[], p_retention smallint[], p_parent bigint[], p_source integer[], p_party text[],
+    p_type text[], p_control_id text[], p_patient text[], p_charset smallint[], p_sha256 bytea[], p_context bytea[],
+    p_body bytea[]
+) RETURNS integer
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF cardinality(p_id) = 0 THEN
+        RETURN 0;
+    END IF;
+    INSERT INTO message (id, retention, parent, received_at, source, party, message_type, control_id, patient, charset,
+                         body_sha256, context, body)
+    SELECT u.id, u.retention, u.parent, p_now, u.source, u.party, u.type, u.control_id, u.patient, u.charset,
+           u.sha256, u.context, u.body
+      FROM unnest(p_id, p_retention, p_parent, p_source, p_party, p_type, p_control_id, p_patient, p_charset, p_sha256,
+                  p_context, p_body)
+           AS u(id, retention, parent, source, party, type, control_id, patient, charset, sha256, context, body);
+    RETURN cardinality(p_id);
+END $$;
+COMMENT ON FUNCTION store_messages IS 'Stores messages exactly as given.';
+
+-- Parked work -----------------------------------------------------------------------------------------------
+
+CREATE FUNCTION park_work(
+    p_now timestamptz, p_id bigint[], p_lane integer[], p_subscriber integer[], p_sequence bigint[], p_kind smallint[],
+    p_subject bigint[], p_key bigint[], p_instance bigint[], p_detail bytea[], p_state smallint[], p_attempt integer[],
+    p_due_at timestamptz[], p_code text[], p_reason text[]
+) RETURNS integer
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF cardinality(p_id) = 0 THEN
+        RETURN 0;
+    END IF;
+    INSERT INTO parked (id, lane, subscriber, sequence, kind, subject, key, instance, detail, state, attempt, first_at,
+                        due_at, code, reason)
+    SELECT u.id, u.lane, u.subscriber, u.sequence, u.kind, u.subject, u.key, u.instance, u.detail, u.state, u.attempt,
+           p_now, u.due_at, u.code, u.reason
+      FROM unnest(p_id, p_lane, p_subscriber, p_sequence, p_kind, p_subject, p_key, p_instance, p_detail, p_state,
+                  p_attempt, p_due_at, p_code, p_reason)
+           AS u(id, lane, subscriber, sequence, kind, subject, key, instance, detail, state, attempt, due_at, code, reason);
+    RETURN cardinality(p_id);
+END $$;
+COMMENT ON FUNCTION park_work IS 'Takes work out of its lane: for a retry, for a person, or behind a parked key.';
+
+CREATE FUNCTION change_parked(
+    p_id bigint[], p_state smallint[], p_attempt integer[], p_due_at timestamptz[], p_code text[], p_reason text[]
+) RETURNS integer
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_hit integer;
+BEGIN
+    IF cardinality(p_id) = 0 THEN
+        RETURN 0;
+    END IF;
+    UPDATE parked p
+       SET state = u.state, attempt = u.attempt, due_at = u.due_at, code = u.code, reason = u.reason,
+           version = p.version + 1
+      FROM unnest(p_id, p_state, p_attempt, p_due_at, p_code, p_reason) AS u(id, state, attempt, due_at, code, reason)
+     WHERE p.id = u.id;
+    GET DIAGNOSTICS v_hit = ROW_COUNT;
+    IF v_hit <> cardinality(p_id) THEN
+        RAISE EXCEPTION 'parked work was taken by somebody else' USING ERRCODE = 'OB003';
+    END IF;
+    RETURN v_hit;
+END $$;
+COMMENT ON FUNCTION change_parked IS 'Puts another attempt, due time or cause on parked work; each row must be there.';
+
+CREATE FUNCTION unpark(p_id bigint[]) RETURNS integer
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_hit integer;
+BEGIN
+    IF cardinality(p_id) = 0 THEN
+        RETURN 0;
+    END IF;
+    DELETE FROM parked WHERE id = ANY (p_id);
+    GET DIAGNOSTICS v_hit = ROW_COUNT;
+    IF v_hit <> cardinality(p_id) THEN
+        RAISE EXCEPTION 'parked work was taken by somebody else' USING ERRCODE = 'OB003';
+    END IF;
+    RETURN v_hit;
+END $$;
+COMMENT ON FUNCTION unpark IS 'Parked work that was delivered or given up; each row must be there, so only one delivery of a retry counts.';
+
+-- Orchestrations --------------------------------------------------------------------------------------------
+
+CREATE FUNCTION save_instances(
+    p_now timestamptz,
+    p_id bigint[], p_orchestration integer[], p_config_version bigint[], p_lane integer[], p_turn bigint[],
+    p_state smallint[], p_waiting text[], p_suspend_code text[], p_blob bytea[],
+    p_ended bigint[], p_ended_turn bigint[]
+) RETURNS integer
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_hit  integer;
+    v_want integer;
+BEGIN
+    IF cardinality(p_id) > 0 THEN
+        -- p_turn is the turn read; 0: the instance is new.
+        INSERT INTO instance (id, orchestration, config_version, lane, turn, state, waiting, suspend_code, state_blob,
+                              started_at, updated_at)
+        SELECT u.id, u.orchestration, u.config_version, u.lane, 1, u.state, u.waiting, u.suspend_code, u.blob, p_now, p_now
+          FROM unnest(p_id, p_orchestration, p_config_version, p_lane, p_turn, p_state, p_waiting, p_suspend_code, p_blob)
+               AS u(id, orchestration, config_version, lane, turn, state, waiting, suspend_code, blob)
+         WHERE u.turn = 0;
+        UPDATE instance i
+           SET turn = i.turn + 1, state = u.state, waiting = u.waiting, suspend_code = u.suspend_code,
+               state_blob = u.blob, updated_at = p_now, version = i.version + 1
+          FROM unnest(p_id, p_turn, p_state, p_waiting, p_suspend_code, p_blob)
+               AS u(id, turn, state, waiting, suspend_code, blob)
+         WHERE u.turn > 0
+           AND i.id = u.id
+           AND i.turn = u.turn;
+        GET DIAGNOSTICS v_hit = ROW_COUNT;
+        SELECT count(*) INTO v_want FROM unnest(p_turn) AS t WHERE t > 0;
+        IF v_hit <> v_want THEN
+            RAISE EXCEPTION 'an instance was moved by somebody else' USING ERRCODE = 'OB002';
+        END IF;
+    END IF;
+    IF cardinality(p_ended) > 0 THEN
+        DELETE FROM instance i
+         USING unnest(p_ended, p_ended_turn) AS u(id, turn)
+         WHERE i.id = u.id
+           AND i.turn = u.turn;
+        GET DIAGNOSTICS v_hit = ROW_COUNT;
+        IF v_hit <> cardinality(p_ended) THEN
+            RAISE EXCEPTION 'an instance was moved by somebody else' USING ERRCODE = 'OB002';
+        END IF;
+        DELETE FROM correlation WHERE instance = ANY (p_ended);
+        DELETE FROM timer WHERE instance = ANY (p_ended);
+        DELETE FROM expectation WHERE instance = ANY (p_ended);
+        UPDATE task SET state = 4, closed_at = p_now, version = version + 1
+         WHERE instance = ANY (p_ended) AND state < 2;
+    END IF;
+    RETURN cardinality(p_id) + cardinality(p_ended);
+END $$;
+COMMENT ON FUNCTION save_instances IS 'Writes the states of dehydrated instances and deletes ended ones with all they waited for. Every instance must stand at the turn that was read.';
+
+CREATE FUNCTION save_waits(
+    p_now timestamptz,
+    p_fired_instance bigint[], p_fired_token integer[],
+    p_cancelled_instance bigint[], p_cancelled_token integer[],
+    p_timer_lane integer[], p_timer_due_at timestamptz[], p_timer_instance bigint[], p_timer_token integer[],
+    p_orchestration integer[], p_set text[], p_key bytea[], p_holder bigint[], p_lane integer[], p_shared boolean[],
+    p_expect_message bigint[], p_expect_instance bigint[], p_expect_send integer[], p_expect_lane integer[],
+    p_expect_control_id text[], p_expect_port integer[], p_expect_kind text[],
+    p_withdrawn_instance bigint[], p_withdrawn_send integer[]
+) RETURNS integer
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_hit integer;
+BEGIN
+    IF cardinality(p_fired_instance) > 0 THEN
+        DELETE FROM timer t
+         USING unnest(p_fired_instance, p_fired_token) AS u(instance, token)
+         WHERE t.instance = u.instance
+           AND t.token = u.token;
+        GET DIAGNOSTICS v_hit = ROW_COUNT;
+        IF v_hit <> cardinality(p_fired_instance) THEN
+            RAISE EXCEPTION 'a timer was fired or cancelled by somebody else' USING ERRCODE = 'OB003';
+        END IF;
+    END IF;
+    IF cardinality(p_cancelled_instance) > 0 THEN
+        DELETE FROM timer t
+         USING unnest(p_cancelled_instance, p_cancelled_token) AS u(instance, token)
+         WHERE t.instance = u.instance
+           AND t.token = u.token;
+    END IF;
+    IF cardinality(p_timer_instance) > 0 THEN
+        INSERT INTO timer (lane, due_at, instance, token)
+        SELECT * FROM unnest(p_timer_lane, p_timer_due_at, p_timer_instance, p_timer_token)
+            ON CONFLICT (instance, token) DO UPDATE SET due_at = excluded.due_at;
+    END IF;
+    IF cardinality(p_holder) > 0 THEN
+        INSERT INTO correlation (orchestration, correlation_set, key, instance, lane, shared)
+        SELECT * FROM unnest(p_orchestration, p_set, p_key, p_holder, p_lane, p_shared);
+    END IF;
+    IF cardinality(p_withdrawn_instance) > 0 THEN
+        DELETE FROM expectation e
+         USING unnest(p_withdrawn_instance, p_withdrawn_send) AS u(instance, send)
+         WHERE e.instance = u.instance
+           AND e.send = u.send;
+    END IF;
+    IF cardinality(p_expect_message) > 0 THEN
+        INSERT INTO expectation (message_id, instance, send, lane, control_id, send_port, kind, opened_at)
+        SELECT u.*, p_now
+          FROM unnest(p_expect_message, p_expect_instance, p_expect_send, p_expect_lane, p_expect_control_id,
+                      p_expect_port, p_expect_kind) AS u;
+    END IF;
+    RETURN 0;
+END $$;
+COMMENT ON FUNCTION save_waits IS 'Timers, correlations and expectations of a batch of turns. A fired timer must be there: it fires once.';
+
+CREATE FUNCTION save_people_work(p_now timestamptz, p_tasks jsonb, p_changes jsonb, p_mails jsonb) RETURNS integer
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF p_tasks IS NOT NULL THEN
+        INSERT INTO task (id, instance, ordinal, lane, orchestration, step, kind, title, roles, users, excluded, outcomes,
+                          reason_for, quorum, sign, fields, snapshot, snapshot_sha256, message_id, priority, created_at,
+                          due_at, expires_at)
+        SELECT t.id, t.instance, t.ordinal, t.lane, t.orchestration, t.step, t.kind, t.title, t.roles, t.users, t.excluded,
+               t.outcomes, t.reason_for, t.quorum, t.sign, t.fields, t.snapshot, decode(t.snapshot_sha256, 'hex'),
+               t.message_id, t.priority, p_now, t.due_at, t.expires_at
+          FROM jsonb_to_recordset(p_tasks) AS t(
+               id bigint, instance bigint, ordinal integer, lane integer, orchestration integer, step text, kind text,
+               title text, roles text[], users text[], excluded text[], outcomes text[], reason_for text[],
+               quorum integer, sign boolean, fields jsonb, snapshot jsonb, snapshot_sha256 text, message_id bigint,
+               priority smallint, due_at timestamptz, expires_at timestamptz);
+    END IF;
+    IF p_changes IS NOT NULL THEN
+        UPDATE task t
+           SET roles = coalesce(c.roles, t.roles),
+               claimed_by = CASE WHEN c.roles IS NULL THEN t.claimed_by END,
+               priority = coalesce(c.priority, t.priority),
+               escalated = t.escalated + CASE WHEN c.state IS NULL THEN 1 ELSE 0 END,
+               state = coalesce(c.state, t.state),
+               closed_at = CASE WHEN c.state IS NULL THEN t.closed_at ELSE p_now END,
+               version = t.version + 1
+          FROM jsonb_to_recordset(p_changes) AS c(
+               instance bigint, ordinal integer, roles text[], priority smallint, state smallint)
+         WHERE t.instance = c.instance
+           AND t.ordinal = c.ordinal
+           AND t.state < 2;
+    END IF;
+    IF p_mails IS NOT NULL THEN
+        INSERT INTO outgoing_mail (id, recipient, subject, body, link, thread, instance, created_at, due_at)
+        SELECT m.id, m.recipient, m.subject, m.body, m.link, m.thread, m.instance, p_now, p_now
+          FROM jsonb_to_recordset(p_mails) AS m(
+               id bigint, recipient text, subject text, body text, link text, thread text, instance bigint);
+    END IF;
+    RETURN 0;
+END $$;
+COMMENT ON FUNCTION save_people_work IS 'New tasks, changes of open tasks (reassigned, prioritised, withdrawn) and mails; JSON because they are rare and wide. Null: none.';
+
+-- Tracking --------------------------------------------------------------------------------------------------
+
+CREATE FUNCTION record_tracking(
+    p_now timestamptz, p_node smallint, p_kind smallint[], p_message bigint[], p_instance bigint[], p_subscriber integer[],
+    p_task bigint[], p_person text[], p_config_version bigint[], p_detail bytea[],
+    p_chain integer, p_block bigint, p_root bytea, p_previous bytea, p_hash bytea
+) RETURNS integer
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF cardinality(p_kind) = 0 THEN
+        RETURN 0;
+    END IF;
+    INSERT INTO tracking (at, node, kind, message_id, instance, subscriber, task, person, config_version, detail, chain,
+                          block, position)
+    SELECT p_now, p_node, u.kind, u.message, u.instance, u.subscriber, u.task, u.person, u.config_version, u.detail,
+           p_chain, p_block, u.position
+      FROM unnest(p_kind, p_message, p_instance, p_subscriber, p_task, p_person, p_config_version, p_detail)
+           WITH ORDINALITY AS u(kind, message, instance, subscriber, task, person, config_version, detail, position);
+    INSERT INTO audit_block (chain, number, at, rows, root, previous, hash)
+    VALUES (p_chain, p_block, p_now, cardinality(p_kind), p_root, p_previous, p_hash);
+    RETURN cardinality(p_kind);
+END $$;
+COMMENT ON FUNCTION record_tracking IS 'Tracking rows of one batch and the audit block over them.';
+
+-- Rights ----------------------------------------------------------------------------------------------------
+
+-- The engine may add to the record, never change it. The role exists where the launcher or an administrator made it.
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'orderly_engine') THEN
+        GRANT USAGE ON SCHEMA public TO orderly_engine;
+        GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO orderly_engine;
+        GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO orderly_engine;
+        REVOKE UPDATE, DELETE ON message, tracking, audit_block, audit_anchor, access_entry, work, progress, file_content,
+            config_version, config_file FROM orderly_engine;
+    END IF;
+END $$;
