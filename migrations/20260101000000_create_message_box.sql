@@ -220,6 +220,7 @@ COMMENT ON COLUMN parked.reason IS 'Sentence for the operator; no patient data.'
 COMMENT ON COLUMN parked.version IS 'Raised by each operator action; the form carries the one its user saw.';
 CREATE INDEX parked_due ON parked (lane, due_at) WHERE state = 1;
 CREATE INDEX parked_lane_key ON parked (lane, key);
+CREATE INDEX parked_subject ON parked (subject);
 CREATE INDEX parked_suspended ON parked (code, first_at) WHERE state IN (2, 4);
 
 -- Orchestrations --------------------------------------------------------------------------------------------
@@ -525,6 +526,15 @@ CREATE TABLE form_submission (
     answer text        NOT NULL
 );
 COMMENT ON TABLE form_submission IS 'Idempotency keys of console forms with the address that the first submission was sent on to.';
+
+-- Searches by patient: the id of the patient stays here, addresses hold the opaque id only.
+CREATE TABLE patient_search (
+    id      text        NOT NULL COLLATE "C" CONSTRAINT patient_search_key PRIMARY KEY,
+    person  text        NOT NULL,
+    patient text        NOT NULL,
+    at      timestamptz NOT NULL
+);
+COMMENT ON TABLE patient_search IS 'What people searched by patient in the last hours; an address such as /messages?s=... names the row, never the patient.';
 
 -- Rates per port and minute, added up in memory and written once a minute.
 CREATE TABLE port_minute (

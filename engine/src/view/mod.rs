@@ -2,6 +2,7 @@
 
 pub mod operations;
 pub mod outcome;
+pub mod patient_search;
 pub mod rules;
 pub mod search;
 pub mod suspended;

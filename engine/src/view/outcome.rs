@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 
-use super::tracking::kind;
+use crate::tracking::{Detail, Kind};
 
 /// The status words of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -64,6 +64,11 @@ impl Outcome {
 struct Facts {
     delivered: HashSet<(Option<i64>, i32)>,
     failed: HashSet<(Option<i64>, i32)>,
+    /// Subscribers that got the message, and those of them that have dealt with it.
+    expected: HashSet<i32>,
+    taken: HashSet<i32>,
+    /// What orchestrations made of it.
+    made: HashSet<i64>,
     turned: bool,
     not_routed: bool,
     at_the_door: bool,
@@ -91,21 +96,32 @@ pub async fn outcomes(
     Ok(facts.into_iter().map(|(id, facts)| (id, facts.conclude(now))).collect())
 }
 
+/// A tracking row, and whose fate it tells.
+struct Fact {
+    root: i64,
+    message: Option<i64>,
+    instance: Option<i64>,
+    subscriber: Option<i32>,
+    kind: i16,
+    detail: Option<Vec<u8>>,
+}
+
 async fn read_tracking(pool: &PgPool, ids: &[i64], facts: &mut HashMap<i64, Facts>) -> sqlx::Result<()> {
-    // The second half follows the instances that a message moved to what these sent on.
-    let rows = sqlx::query!(
+    // The second half follows the instances that a message moved to what these did from then on.
+    let rows = sqlx::query_as!(
+        Fact,
         r#"WITH own AS MATERIALIZED (
-             SELECT message_id, instance, subscriber, kind, at
+             SELECT message_id, instance, subscriber, kind, at, detail
              FROM tracking
              WHERE message_id = ANY($1)
              LIMIT 5000)
-         SELECT message_id AS "root!", message_id AS "message?", instance, subscriber, kind AS "kind!"
+         SELECT message_id AS "root!", message_id AS message, instance, subscriber, kind AS "kind!", detail
          FROM own
          UNION ALL
-         SELECT o.message_id AS "root!", t.message_id AS "message?", t.instance, t.subscriber, t.kind AS "kind!"
+         SELECT o.message_id, t.message_id, t.instance, t.subscriber, t.kind, t.detail
          FROM (SELECT message_id, instance, min(at) AS at FROM own WHERE instance IS NOT NULL GROUP BY message_id, instance) o
          CROSS JOIN LATERAL (
-             SELECT message_id, instance, subscriber, kind
+             SELECT message_id, instance, subscriber, kind, detail
              FROM tracking
              WHERE instance = o.instance AND at >= o.at AND message_id IS DISTINCT FROM o.message_id
              LIMIT 500) t"#,
@@ -113,39 +129,102 @@ async fn read_tracking(pool: &PgPool, ids: &[i64], facts: &mut HashMap<i64, Fact
     )
     .fetch_all(pool)
     .await?;
+    let mut made: HashMap<i64, i64> = HashMap::new();
+    for row in &rows {
+        if let (Some(fact), made_here) = (facts.get_mut(&row.root), row.made()) {
+            fact.add(row);
+            made.extend(made_here.into_iter().map(|id| (id, row.root)));
+        }
+    }
+    read_made(pool, &made, facts).await
+}
+
+/// Deliveries of what the turns made, which go under the id of what was made.
+async fn read_made(pool: &PgPool, made: &HashMap<i64, i64>, facts: &mut HashMap<i64, Facts>) -> sqlx::Result<()> {
+    let ids: Vec<i64> = made.keys().copied().collect();
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let rows = sqlx::query!(
+        r#"SELECT message_id AS "message_id!", subscriber, kind
+         FROM tracking
+         WHERE message_id = ANY($1) AND kind IN (6, 7)
+         LIMIT 5000"#,
+        &ids
+    )
+    .fetch_all(pool)
+    .await?;
     for row in rows {
-        let Some(fact) = facts.get_mut(&row.root) else { continue };
-        fact.instances.extend(row.instance);
-        let place = (row.message, row.subscriber.unwrap_or_default());
-        match row.kind {
-            kind::DELIVERED => {
-                fact.delivered.insert(place);
-            }
-            kind::DELIVERY_FAILED => {
-                fact.failed.insert(place);
-            }
-            kind::TURN => fact.turned = true,
-            kind::NOT_ROUTED => fact.not_routed = true,
-            kind::SUSPENDED_AT_DOOR => fact.at_the_door = true,
-            kind::TERMINATED => fact.terminated = true,
-            _ => {}
+        let Some(fact) = made.get(&row.message_id).and_then(|root| facts.get_mut(root)) else { continue };
+        fact.delivery(Some(row.message_id), row.subscriber, row.kind);
+    }
+    for (id, root) in made {
+        if let Some(fact) = facts.get_mut(root) {
+            fact.made.insert(*id);
         }
     }
     Ok(())
 }
 
+impl Fact {
+    fn made(&self) -> Vec<i64> {
+        match Detail::decode(self.detail.as_deref()) {
+            Some(Detail::Turn { made, .. }) if self.kind == Kind::Turn as i16 => {
+                made.into_iter().map(|made| made.message.0).filter(|id| *id != self.root).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl Facts {
+    fn add(&mut self, row: &Fact) {
+        self.instances.extend(row.instance);
+        match Kind::from_number(row.kind) {
+            Some(Kind::Received) => {
+                if let Some(Detail::Received { to, .. }) = Detail::decode(row.detail.as_deref()) {
+                    self.expected.extend(to);
+                }
+            }
+            Some(Kind::Delivered | Kind::DeliveryFailed) => self.delivery(row.message, row.subscriber, row.kind),
+            Some(Kind::Turn) => {
+                self.turned = true;
+                self.taken.extend(row.subscriber);
+            }
+            Some(Kind::NotRouted) => self.not_routed = true,
+            Some(Kind::SuspendedAtDoor) => self.at_the_door = true,
+            Some(Kind::Terminated) => self.terminated = true,
+            _ => {}
+        }
+    }
+
+    fn delivery(&mut self, message: Option<i64>, subscriber: Option<i32>, kind: i16) {
+        let place = (message, subscriber.unwrap_or_default());
+        if kind == Kind::Delivered as i16 {
+            self.taken.extend(subscriber);
+            self.delivered.insert(place);
+        } else {
+            self.failed.insert(place);
+        }
+    }
+}
+
 async fn read_parked(pool: &PgPool, ids: &[i64], facts: &mut HashMap<i64, Facts>) -> sqlx::Result<()> {
+    let subjects: Vec<i64> =
+        ids.iter().copied().chain(facts.values().flat_map(|fact| fact.made.iter().copied())).collect();
     let rows = sqlx::query!(
         "SELECT subject, state, code
          FROM parked
          WHERE subject = ANY($1)",
-        ids
+        &subjects
     )
     .fetch_all(pool)
     .await?;
     for row in rows {
-        if let Some(fact) = facts.get_mut(&row.subject) {
-            fact.parked.push((row.state, row.code));
+        for (id, fact) in facts.iter_mut() {
+            if *id == row.subject || fact.made.contains(&row.subject) {
+                fact.parked.push((row.state, row.code.clone()));
+            }
         }
     }
     Ok(())
@@ -212,6 +291,11 @@ impl Facts {
         }
         if failed > 0 {
             return (Outcome::Rejected, "by the receiver".to_owned());
+        }
+        let pending = self.expected.difference(&self.taken).count();
+        if pending > 0 && !self.not_routed {
+            let plural = if pending == 1 { "subscriber" } else { "subscribers" };
+            return (Outcome::Waiting, format!("for {pending} {plural}"));
         }
         if !self.delivered.is_empty() {
             let count = self.delivered.len();

@@ -9,46 +9,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 
 use super::suspended::ParkedRow;
-
-/// Kinds of tracking entries, as in the column `tracking.kind`.
-pub mod kind {
-    /// A message was stored.
-    pub const RECEIVED: i16 = 1;
-    /// The same message came again and was answered as before.
-    pub const REPEAT: i16 = 2;
-    /// Stored, but refused or unreadable.
-    pub const SUSPENDED_AT_DOOR: i16 = 3;
-    /// No subscriber takes it.
-    pub const NOT_ROUTED: i16 = 4;
-    /// An orchestration moved from one rest to the next.
-    pub const TURN: i16 = 5;
-    /// A receiver has it.
-    pub const DELIVERED: i16 = 6;
-    /// An attempt failed.
-    pub const DELIVERY_FAILED: i16 = 7;
-    /// Waits for a person.
-    pub const SUSPENDED: i16 = 8;
-    /// A receiver answered.
-    pub const ANSWERED: i16 = 9;
-    /// An operator let it go on.
-    pub const RESUMED: i16 = 10;
-    /// An operator ended it.
-    pub const TERMINATED: i16 = 11;
-    /// Somebody must decide.
-    pub const TASK_CREATED: i16 = 12;
-    /// Somebody decided.
-    pub const TASK_VOTED: i16 = 13;
-    /// The decision is made, or no longer needed.
-    pub const TASK_CLOSED: i16 = 14;
-    /// A mail waits in the outbox.
-    pub const MAIL_QUEUED: i16 = 15;
-    /// A port was started or held.
-    pub const PORT_CHANGED: i16 = 16;
-    /// A message was sent in again.
-    pub const RESUBMITTED: i16 = 17;
-    /// An answer nobody waits for.
-    pub const FOREIGN_ANSWER: i16 = 18;
-}
+use crate::tracking::{Detail, Kind};
 
 /// A journey shows no more entries than this.
 pub const ENTRIES_MOST: i64 = 1_000;
@@ -123,8 +84,8 @@ pub struct Entry {
     pub at: DateTime<Utc>,
     /// Slot of the node that wrote it.
     pub node: i16,
-    /// What happened: see [`kind`].
-    pub kind: i16,
+    /// What happened; none for a kind that a newer version wrote.
+    pub kind: Option<Kind>,
     /// The message it is about.
     pub message_id: Option<i64>,
     /// The instance it is about.
@@ -139,8 +100,8 @@ pub struct Entry {
     pub person: Option<String>,
     /// The configuration in force.
     pub config_version: i64,
-    /// What the kind adds, encoded.
-    pub detail: Option<Vec<u8>>,
+    /// What the kind adds; none when it cannot be read.
+    pub detail: Option<Detail>,
     /// Place in the audit chain: which chain,
     pub chain: i32,
     /// which block,
@@ -258,9 +219,63 @@ async fn collect(
     instances: &[i64],
     since: DateTime<Utc>,
 ) -> sqlx::Result<Journey> {
+    let mut found = entries(pool, messages, instances, since).await?;
+    // What a turn made goes on under its own id: its deliveries belong to the journey.
+    let made: Vec<i64> =
+        made_by(&found).into_iter().filter(|id| !messages.contains(id)).take(200).collect();
+    let known: BTreeSet<(i32, i64, i32)> = found.iter().map(Entry::place).collect();
+    let further = entries(pool, &made, &[], since).await?;
+    found.extend(further.into_iter().filter(|entry| !known.contains(&entry.place())));
+    found.sort_by_key(|entry| (entry.at, entry.place()));
+    let most = usize::try_from(ENTRIES_MOST).unwrap_or(usize::MAX);
+    let more = found.len() > most;
+    found.truncate(most);
+    let seen: BTreeSet<i64> =
+        messages.iter().copied().chain(made).chain(found.iter().filter_map(|entry| entry.message_id)).collect();
+    let seen: Vec<i64> = seen.into_iter().collect();
+    Ok(Journey {
+        more,
+        messages: heads(pool, &seen).await?.into_iter().map(|head| (head.id, head)).collect(),
+        instances: open_instances(pool, instances).await?,
+        tasks: tasks(pool, instances).await?,
+        parked: parked(pool, &seen, instances).await?,
+        entries: found,
+    })
+}
+
+impl Entry {
+    /// Its place in the audit trail: chain, block, row.
+    pub fn place(&self) -> (i32, i64, i32) {
+        (self.chain, self.block, self.position)
+    }
+}
+
+/// Messages that the turns among these entries made, and answers that came for them.
+fn made_by(entries: &[Entry]) -> BTreeSet<i64> {
+    let mut made = BTreeSet::new();
+    for entry in entries {
+        match &entry.detail {
+            Some(Detail::Turn { made: messages, .. }) => made.extend(messages.iter().map(|one| one.message.0)),
+            Some(Detail::Delivered { answer, .. } | Detail::Failed { answer, .. }) => {
+                made.extend(answer.iter().filter_map(|answer| answer.message).map(|id| id.0));
+            }
+            _ => {}
+        }
+    }
+    made
+}
+
+async fn entries(
+    pool: &PgPool,
+    messages: &[i64],
+    instances: &[i64],
+    since: DateTime<Utc>,
+) -> sqlx::Result<Vec<Entry>> {
+    if messages.is_empty() && instances.is_empty() {
+        return Ok(Vec::new());
+    }
     // Clocks of two nodes may differ by a little, so "since" allows for it.
-    let mut entries = sqlx::query_as!(
-        Entry,
+    let rows = sqlx::query!(
         r#"SELECT t.at, t.node, t.kind, t.message_id, t.instance, s.kind AS "subscriber_kind?", s.name AS "subscriber?",
                 t.task, t.person, t.config_version, t.detail, t.chain, t.block, t.position
          FROM tracking t
@@ -276,19 +291,25 @@ async fn collect(
     )
     .fetch_all(pool)
     .await?;
-    let more = i64::try_from(entries.len()).is_ok_and(|found| found > ENTRIES_MOST);
-    entries.truncate(usize::try_from(ENTRIES_MOST).unwrap_or(usize::MAX));
-    let seen: BTreeSet<i64> =
-        messages.iter().copied().chain(entries.iter().filter_map(|entry| entry.message_id)).collect();
-    let seen: Vec<i64> = seen.into_iter().collect();
-    Ok(Journey {
-        more,
-        messages: heads(pool, &seen).await?.into_iter().map(|head| (head.id, head)).collect(),
-        instances: open_instances(pool, instances).await?,
-        tasks: tasks(pool, instances).await?,
-        parked: parked(pool, &seen, instances).await?,
-        entries,
-    })
+    Ok(rows
+        .into_iter()
+        .map(|row| Entry {
+            at: row.at,
+            node: row.node,
+            kind: Kind::from_number(row.kind),
+            message_id: row.message_id,
+            instance: row.instance,
+            subscriber_kind: row.subscriber_kind,
+            subscriber: row.subscriber,
+            task: row.task,
+            person: row.person,
+            config_version: row.config_version,
+            detail: Detail::decode(row.detail.as_deref()),
+            chain: row.chain,
+            block: row.block,
+            position: row.position,
+        })
+        .collect())
 }
 
 /// Those of the instances that have not ended.

@@ -1,0 +1,46 @@
+//! Searches by patient: the patient id is kept here for a while, and addresses hold an opaque id only.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use sha2::{Digest, Sha256};
+use sqlx::PgPool;
+
+/// Searches are forgotten after this time.
+const KEPT_HOURS: i64 = 12;
+
+/// Keeps a patient id for one person and returns the opaque id that stands for it.
+pub async fn keep(pool: &PgPool, patient: &str, person: &str, now: DateTime<Utc>) -> sqlx::Result<String> {
+    let id: String = rand::random::<[u8; 10]>().iter().map(|byte| format!("{byte:02x}")).collect();
+    sqlx::query!("DELETE FROM patient_search WHERE at < $1", now - TimeDelta::hours(KEPT_HOURS))
+        .execute(pool)
+        .await?;
+    sqlx::query!(
+        "INSERT INTO patient_search (id, person, patient, at)
+         VALUES ($1, $2, $3, $4)",
+        id,
+        person,
+        patient,
+        now
+    )
+    .execute(pool)
+    .await?;
+    Ok(id)
+}
+
+/// The patient id of a search; only for the person who made it.
+pub async fn find(pool: &PgPool, id: &str, person: &str, now: DateTime<Utc>) -> sqlx::Result<Option<String>> {
+    sqlx::query_scalar!(
+        "SELECT patient
+         FROM patient_search
+         WHERE id = $1 AND person = $2 AND at > $3",
+        id,
+        person,
+        now - TimeDelta::hours(KEPT_HOURS)
+    )
+    .fetch_optional(pool)
+    .await
+}
+
+/// What stands for a patient id in the access log: auditors who know the id can compute it, nobody can read it back.
+pub fn fingerprint(patient: &str) -> String {
+    Sha256::digest(patient.as_bytes()).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,53 @@
+//! Tracking: finding a message, its journey, its content, who looked at it, and the proof that nothing was changed.
+
+pub(crate) mod content;
+pub(crate) mod instance;
+pub(crate) mod journey;
+pub(crate) mod message;
+pub(crate) mod search;
+pub(crate) mod trace;
+
+use orderly_engine::capability::Capability;
+use orderly_engine::view::outcome::Outcome;
+
+use crate::visit::Visit;
+use crate::word::Tag;
+
+/// Shown in place of what the person may not read.
+pub(crate) const MASK: &str = "••••";
+
+/// The tag of what became of a message.
+pub(crate) fn outcome_tag(outcome: Outcome) -> Tag {
+    match outcome {
+        Outcome::Received => Tag::received(),
+        Outcome::Delivered => Tag::delivered(),
+        Outcome::NotRouted => Tag::not_routed(),
+        Outcome::Waiting => Tag::waiting(),
+        Outcome::Rejected => Tag::rejected(),
+        Outcome::Suspended => Tag::suspended(),
+        Outcome::InDoubt => Tag::in_doubt(),
+    }
+}
+
+/// Whether this person may see what messages say.
+pub(crate) fn reads(visit: &Visit) -> bool {
+    visit.may(Capability::MsgRead)
+}
+
+/// A patient id as lists show it: the last three characters, or nothing without the right.
+pub(crate) fn masked_patient(patient: Option<&str>, visit: &Visit) -> String {
+    match patient {
+        None => String::new(),
+        Some(_) if !reads(visit) => MASK.to_owned(),
+        Some(id) => {
+            let letters: Vec<char> = id.chars().collect();
+            let tail: String = letters[letters.len().saturating_sub(3)..].iter().collect();
+            if letters.len() > 3 { format!("··{tail}") } else { tail }
+        }
+    }
+}
+
+/// A hash for people: its first digits in groups.
+pub(crate) fn hash_text(hash: &[u8]) -> String {
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+}
