@@ -140,7 +140,11 @@ async fn read_tracking(pool: &PgPool, ids: &[i64], facts: &mut HashMap<i64, Fact
 }
 
 /// Deliveries of what the turns made, which go under the id of what was made.
-async fn read_made(pool: &PgPool, made: &HashMap<i64, i64>, facts: &mut HashMap<i64, Facts>) -> sqlx::Result<()> {
+async fn read_made(
+    pool: &PgPool,
+    made: &HashMap<i64, i64>,
+    facts: &mut HashMap<i64, Facts>,
+) -> sqlx::Result<()> {
     let ids: Vec<i64> = made.keys().copied().collect();
     if ids.is_empty() {
         return Ok(());
@@ -186,7 +190,9 @@ impl Facts {
                     self.expected.extend(to);
                 }
             }
-            Some(Kind::Delivered | Kind::DeliveryFailed) => self.delivery(row.message, row.subscriber, row.kind),
+            Some(Kind::Delivered | Kind::DeliveryFailed) => {
+                self.delivery(row.message, row.subscriber, row.kind)
+            }
             Some(Kind::Turn) => {
                 self.turned = true;
                 self.taken.extend(row.subscriber);

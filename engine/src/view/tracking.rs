@@ -221,8 +221,7 @@ async fn collect(
 ) -> sqlx::Result<Journey> {
     let mut found = entries(pool, messages, instances, since).await?;
     // What a turn made goes on under its own id: its deliveries belong to the journey.
-    let made: Vec<i64> =
-        made_by(&found).into_iter().filter(|id| !messages.contains(id)).take(200).collect();
+    let made: Vec<i64> = made_by(&found).into_iter().filter(|id| !messages.contains(id)).take(200).collect();
     let known: BTreeSet<(i32, i64, i32)> = found.iter().map(Entry::place).collect();
     let further = entries(pool, &made, &[], since).await?;
     found.extend(further.into_iter().filter(|entry| !known.contains(&entry.place())));
@@ -230,8 +229,12 @@ async fn collect(
     let most = usize::try_from(ENTRIES_MOST).unwrap_or(usize::MAX);
     let more = found.len() > most;
     found.truncate(most);
-    let seen: BTreeSet<i64> =
-        messages.iter().copied().chain(made).chain(found.iter().filter_map(|entry| entry.message_id)).collect();
+    let seen: BTreeSet<i64> = messages
+        .iter()
+        .copied()
+        .chain(made)
+        .chain(found.iter().filter_map(|entry| entry.message_id))
+        .collect();
     let seen: Vec<i64> = seen.into_iter().collect();
     Ok(Journey {
         more,
@@ -255,7 +258,9 @@ fn made_by(entries: &[Entry]) -> BTreeSet<i64> {
     let mut made = BTreeSet::new();
     for entry in entries {
         match &entry.detail {
-            Some(Detail::Turn { made: messages, .. }) => made.extend(messages.iter().map(|one| one.message.0)),
+            Some(Detail::Turn { made: messages, .. }) => {
+                made.extend(messages.iter().map(|one| one.message.0))
+            }
             Some(Detail::Delivered { answer, .. } | Detail::Failed { answer, .. }) => {
                 made.extend(answer.iter().filter_map(|answer| answer.message).map(|id| id.0));
             }
