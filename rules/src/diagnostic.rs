@@ -126,9 +126,8 @@ impl fmt::Display for Diagnostic {
 
 /// Sorts diagnostics by file and place, the way they are shown.
 pub fn sort(diagnostics: &mut [Diagnostic]) {
-    diagnostics.sort_by(|a, b| {
-        (&a.file, a.line, a.column, &a.code).cmp(&(&b.file, b.line, b.column, &b.code))
-    });
+    diagnostics
+        .sort_by(|a, b| (&a.file, a.line, a.column, &a.code).cmp(&(&b.file, b.line, b.column, &b.code)));
 }
 
 /// The problems of one file while it is read.

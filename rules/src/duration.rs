@@ -37,7 +37,9 @@ mod tests {
 
     #[test]
     fn durations_are_read_and_written_in_the_largest_unit() {
-        for (written, shown) in [("15min", "15min"), ("90s", "90s"), ("60m", "1h"), ("7d", "7d"), ("1500ms", "1500ms")] {
+        for (written, shown) in
+            [("15min", "15min"), ("90s", "90s"), ("60m", "1h"), ("7d", "7d"), ("1500ms", "1500ms")]
+        {
             assert_eq!(format(parse(written).unwrap()), shown);
         }
         assert_eq!(parse("30"), None);

@@ -4,6 +4,25 @@
 //! everything that analysts write: policies, decision tables, vocabularies, code sets and maps.
 //! This is also the home of what all loaders of written files share: [`diagnostic`] and [`yaml`].
 
+mod book;
+mod control_ids;
+mod decision;
 pub mod diagnostic;
 pub mod duration;
+pub mod filter;
+mod formula;
+pub mod promote;
+pub mod testing;
+pub mod trace;
+pub mod value;
 pub mod yaml;
+
+pub use book::{Files, Kind, RuleBook};
+pub use control_ids::ControlIds;
+pub use decision::{Decision, Facts, PolicyInfo, RuleError, Run, TraceLevel};
+pub use diagnostic::{Diagnostic, Severity};
+pub use filter::Filter;
+pub use formula::{Context, Formula, FormulaError, Names};
+pub use promote::Properties;
+pub use trace::{MapTrace, Trace};
+pub use value::{MessageValue, Type, Value};

@@ -189,7 +189,8 @@ impl Node {
         }
         let help = did_you_mean(&text.value, words.iter().copied())
             .unwrap_or_else(|| format!("one of: {}", words.join(", ")));
-        problems.error(codes.unknown_word, self.span, format!("unknown word `{}`", text.value)).help = Some(help);
+        problems.error(codes.unknown_word, self.span, format!("unknown word `{}`", text.value)).help =
+            Some(help);
         None
     }
 
