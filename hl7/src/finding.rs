@@ -95,7 +95,9 @@ impl Default for Class {
 }
 
 impl Finding {
-    pub(crate) fn new(class: Class, path: impl Into<String>, code: u16, text: impl Into<String>) -> Self {
+    /// A finding with the severity that its class has unless a site decides otherwise. The text must not hold
+    /// any value of the message.
+    pub fn new(class: Class, path: impl Into<String>, code: u16, text: impl Into<String>) -> Self {
         let severity = match class {
             Class::Repair => Severity::Information,
             Class::Table | Class::Charset => Severity::Warning,

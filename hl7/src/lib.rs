@@ -4,8 +4,10 @@
 //! asks for a [`Value`]; an [`Edit`] changes places and leaves every other byte alone. What is odd is a
 //! [`Finding`]; only bytes without a usable MSH are [`Unreadable`].
 
+pub mod acknowledge;
 mod charset;
 mod delimiters;
+pub mod dictionary;
 mod edit;
 pub mod escape;
 mod finding;
