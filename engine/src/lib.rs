@@ -1,11 +1,15 @@
 //! Every effect of Orderly: message box, lanes, adapters, delivery, timers, tasks, mail, tracking, audit, nodes.
 
+pub mod access;
 pub mod audit;
+pub mod capability;
 pub mod clock;
 pub mod configuration;
 pub mod delivery;
+pub mod form_submission;
 pub mod ids;
 pub mod message_box;
+pub mod people;
 pub mod store;
 pub mod tracking;
 pub mod view;

@@ -1,1 +1,35 @@
-//! placeholder
+//! The console: server-rendered pages that work without scripts, and the HTTP API.
+//!
+//! [`routes`] is the table of everything that can be asked for, with the capability each needs. A handler has
+//! four steps: who may (the table), load, decide (a call into `engine`), show. What changes state lives in
+//! `engine`; there is no SQL here.
+
+mod assets;
+mod failure;
+mod flash;
+mod form;
+mod gate;
+mod health;
+mod home;
+mod page;
+mod route;
+mod routes;
+mod shell;
+mod sign_in;
+mod site_time;
+mod state;
+mod visit;
+mod word;
+
+pub use route::Needs;
+pub use state::{AppState, ConsoleOptions, Parts, SiteFacts};
+
+/// The whole console as one service. `state` holds what handlers call.
+pub fn router(state: AppState) -> axum::Router {
+    gate::router(state, routes::table())
+}
+
+/// Method, path and need of every route: for the role matrix of the tests and for documentation.
+pub fn declared_routes() -> Vec<(&'static str, &'static str, Needs)> {
+    routes::table().iter().map(|route| (route.method(), route.path(), route.needs())).collect()
+}

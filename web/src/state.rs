@@ -1,0 +1,90 @@
+//! What handlers share.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
+use orderly_engine::capability::Roles;
+use orderly_engine::people::{Passwords, SessionLimits};
+use orderly_engine::store::Store;
+use sqlx::PgPool;
+
+/// How the console is served; comes from flags of the program, not from the site.
+#[derive(Debug, Clone, Default)]
+pub struct ConsoleOptions {
+    /// Served over TLS, by ourselves or by a proxy in front: cookies are then marked Secure.
+    pub tls: bool,
+    /// Addresses of proxies whose `X-Forwarded-For` is believed.
+    pub proxies: Vec<std::net::IpAddr>,
+    /// Origins besides our own that may send forms, such as the public address behind a proxy.
+    pub trusted_origins: Vec<String>,
+    /// How long sessions last.
+    pub sessions: SessionLimits,
+}
+
+/// What the pages need to know of the site that runs.
+#[derive(Debug, Clone)]
+pub struct SiteFacts {
+    /// Short name: `northgate`.
+    pub name: String,
+    /// "Northgate Hospital".
+    pub title: String,
+    /// Zone in which times are printed.
+    pub timezone: Tz,
+    /// `production`, or the name that the environment bar shows.
+    pub environment: String,
+    /// True for the one environment without a bar.
+    pub production: bool,
+    /// The roles and what they allow.
+    pub roles: Roles,
+}
+
+/// Parts of the program that pages call. Cheap to clone.
+#[derive(Clone)]
+pub struct AppState(Arc<Parts>);
+
+/// See [`AppState`].
+pub struct Parts {
+    /// The database, and the clock that goes with it.
+    pub store: Store,
+    /// Replaced when another configuration becomes live.
+    pub site: Arc<ArcSwap<SiteFacts>>,
+    /// Hashes and checks passwords.
+    pub passwords: Passwords,
+    /// What `/metrics` prints; none in tests.
+    pub metrics: Option<metrics_exporter_prometheus::PrometheusHandle>,
+    /// How the console is served.
+    pub options: ConsoleOptions,
+}
+
+impl AppState {
+    /// Shares `parts` with all handlers.
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    /// What time it is.
+    pub fn now(&self) -> DateTime<Utc> {
+        self.store.clock().now()
+    }
+
+    /// Connections for reading.
+    pub fn pool(&self) -> &PgPool {
+        self.store.pool()
+    }
+
+    /// The site as it is now; keep it for the whole request.
+    pub fn site_now(&self) -> Arc<SiteFacts> {
+        self.site.load_full()
+    }
+}
+
+impl Deref for AppState {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
