@@ -13,7 +13,7 @@ mod anchor;
 mod verify;
 
 pub use anchor::{anchor, keep_anchoring};
-pub use verify::{Break, Report, verify};
+pub use verify::{Break, Report, verify, verify_blocks};
 
 /// SHA-256.
 pub type Hash = [u8; 32];

@@ -11,6 +11,7 @@ mod form;
 mod gate;
 mod health;
 mod home;
+mod link;
 mod page;
 mod route;
 mod routes;
@@ -18,6 +19,7 @@ mod shell;
 mod sign_in;
 mod site_time;
 mod state;
+mod tracking;
 mod visit;
 mod word;
 

@@ -1,10 +1,14 @@
 //! The route table: what can be asked for, and who may.
 
-use orderly_engine::capability::Capability::*;
+use orderly_engine::capability::Capability::{self, *};
 
 use crate::route::Needs::{Nothing, SignedIn};
 use crate::route::Route;
+use crate::tracking::{instance, message, search};
 use crate::{assets, health, home, sign_in};
+
+/// Who may look at an instance: operators, and those who follow messages.
+const INSTANCES: &[Capability] = &[PortRead, MsgFind];
 
 /// Everything the console answers. Keep it on one screen: one line a route.
 pub(crate) fn table() -> Vec<Route> {
@@ -18,6 +22,11 @@ pub(crate) fn table() -> Vec<Route> {
         Route::get("/me", SignedIn, home::me),
         // Work
         // Tracking
+        Route::get("/messages", MsgFind, search::show),
+        Route::post("/messages", MsgFind, search::submit),
+        Route::get("/messages/{id}", MsgFind, message::show),
+        Route::get("/messages/{id}/bytes", MsgRead, message::download),
+        Route::get("/instances/{id}", INSTANCES, instance::show),
         // Rules
         // Operations
         // For machines

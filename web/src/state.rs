@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use orderly_engine::capability::Roles;
+use orderly_engine::configuration::Configuration;
 use orderly_engine::people::{Passwords, SessionLimits};
 use orderly_engine::store::Store;
 use sqlx::PgPool;
@@ -49,6 +50,8 @@ pub struct AppState(Arc<Parts>);
 pub struct Parts {
     /// The database, and the clock that goes with it.
     pub store: Store,
+    /// The configuration that runs; replaced when another becomes live.
+    pub configuration: Arc<ArcSwap<Configuration>>,
     /// Replaced when another configuration becomes live.
     pub site: Arc<ArcSwap<SiteFacts>>,
     /// Hashes and checks passwords.

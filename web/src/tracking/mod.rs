@@ -1,5 +1,6 @@
 //! Tracking: finding a message, its journey, its content, who looked at it, and the proof that nothing was changed.
 
+pub(crate) mod acknowledgments;
 pub(crate) mod content;
 pub(crate) mod instance;
 pub(crate) mod journey;
@@ -8,7 +9,10 @@ pub(crate) mod search;
 pub(crate) mod trace;
 
 use orderly_engine::capability::Capability;
+use orderly_engine::tracking::{Detail, Kind};
 use orderly_engine::view::outcome::Outcome;
+use orderly_engine::view::suspended::{ParkedRow, cause_title};
+use orderly_engine::view::tracking::{Entry, Journey};
 
 use crate::visit::Visit;
 use crate::word::Tag;
@@ -50,4 +54,31 @@ pub(crate) fn masked_patient(patient: Option<&str>, visit: &Visit) -> String {
 /// A hash for people: its first digits in groups.
 pub(crate) fn hash_text(hash: &[u8]) -> String {
     hash.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What parked work waits for, in one sentence.
+pub(crate) fn parked_words(row: &ParkedRow) -> String {
+    let place = row.subscriber.as_deref().map(|name| format!(" at {name}")).unwrap_or_default();
+    let why = if row.reason.is_empty() { cause_title(&row.code) } else { &row.reason };
+    match row.state {
+        1 => format!("Waits for its next attempt{place}: {why}"),
+        3 => format!("Waits{place} behind an earlier message of the same key"),
+        4 => format!("In doubt{place}: {why}"),
+        _ => format!("Suspended{place}: {why}"),
+    }
+}
+
+/// How an instance ended, where this entry tells it.
+fn ended_words(entry: &Entry) -> Option<String> {
+    match &entry.detail {
+        Some(Detail::Turn { next, .. }) => Some(next.clone()),
+        Some(Detail::Action { reason, .. }) if entry.kind == Some(Kind::Terminated) => Some(reason.clone()),
+        _ => None,
+    }
+}
+
+/// The tag of an instance that has ended.
+fn ended_tag(journey: &Journey) -> Tag {
+    let terminated = journey.entries.iter().any(|entry| entry.kind == Some(Kind::Terminated));
+    if terminated { Tag::terminated() } else { Tag::completed() }
 }

@@ -97,7 +97,7 @@ struct SearchPage {
 pub(crate) async fn show(State(state): State<AppState>, visit: Visit, Query(asked): Query<Asked>) -> Answer {
     let patient = match asked.s.as_str() {
         "" => None,
-        id => match patient_search::find(&state.pool, id, &visit.person.id, visit.guest.now).await? {
+        id => match patient_search::find(state.pool(), id, &visit.person.id, visit.guest.now).await? {
             Some(patient) => Some(patient),
             None => return Err(forgotten()),
         },
@@ -105,7 +105,7 @@ pub(crate) async fn show(State(state): State<AppState>, visit: Visit, Query(aske
     let mut shell = Shell::new(&visit, "Messages");
     let filter = filter(&asked, patient.clone(), &shell)?;
     record(&state, &visit, &asked, patient.as_deref()).await?;
-    let found = search::search(&state.pool, &filter, visit.guest.now, PAGE).await?;
+    let found = search::search(state.pool(), &filter, visit.guest.now, PAGE).await?;
     let older = match (found.more, found.rows.last()) {
         (true, Some(last)) => Some(asked.with("before", &MessageId(last.id).to_string())),
         _ => None,
@@ -114,7 +114,12 @@ pub(crate) async fn show(State(state): State<AppState>, visit: Visit, Query(aske
     let rows: Vec<Row> = found.rows.iter().map(|found| row(found, &shell, &visit)).collect();
     shell.title = "Messages".to_owned();
     page::show(&SearchPage {
-        summary: summary(rows.len(), found.more || found.scanned_to.is_some(), !asked.before.is_empty(), &shell),
+        summary: summary(
+            rows.len(),
+            found.more || found.scanned_to.is_some(),
+            !asked.before.is_empty(),
+            &shell,
+        ),
         statuses: statuses(&asked),
         origins: origins(&asked),
         ports: ports(&state),
@@ -136,7 +141,7 @@ pub(crate) async fn submit(State(state): State<AppState>, visit: Visit, form: Su
     let mut asked = form.fields.asked;
     let patient = form.fields.patient.trim();
     if !patient.is_empty() {
-        asked.s = patient_search::keep(&state.pool, patient, &visit.person.id, visit.guest.now).await?;
+        asked.s = patient_search::keep(state.pool(), patient, &visit.person.id, visit.guest.now).await?;
     }
     asked.before = String::new();
     page::go_quietly(&asked.address())
@@ -151,7 +156,12 @@ fn forgotten() -> Failure {
     )
 }
 
-async fn record(state: &AppState, visit: &Visit, asked: &Asked, patient: Option<&str>) -> Result<(), Failure> {
+async fn record(
+    state: &AppState,
+    visit: &Visit,
+    asked: &Asked,
+    patient: Option<&str>,
+) -> Result<(), Failure> {
     let described: Vec<String> = asked.pairs().map(|(name, value)| format!("{name}={value}")).collect();
     let described = described.join(" ");
     match patient {
@@ -190,14 +200,17 @@ impl Asked {
 
     /// The address of this search with one field changed.
     fn with(&self, field: &'static str, value: &str) -> String {
-        let rest = self.pairs().filter(|(name, _)| *name != field && (*name != "before" || field == "before"));
-        let pairs: Vec<(&'static str, &str)> = rest.chain((!value.is_empty()).then_some((field, value))).collect();
+        let rest =
+            self.pairs().filter(|(name, _)| *name != field && (*name != "before" || field == "before"));
+        let pairs: Vec<(&'static str, &str)> =
+            rest.chain((!value.is_empty()).then_some((field, value))).collect();
         address(pairs.into_iter())
     }
 }
 
 fn address<'a>(pairs: impl Iterator<Item = (&'static str, &'a str)>) -> String {
-    let query: Vec<String> = pairs.map(|(name, value)| format!("{name}={}", crate::link::encode(value))).collect();
+    let query: Vec<String> =
+        pairs.map(|(name, value)| format!("{name}={}", crate::link::encode(value))).collect();
     if query.is_empty() { "/messages".to_owned() } else { format!("/messages?{}", query.join("&")) }
 }
 

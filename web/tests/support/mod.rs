@@ -11,6 +11,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use indexmap::IndexMap;
 use orderly_engine::capability::{Role, Roles, bundle};
 use orderly_engine::clock::Clock;
+use orderly_engine::configuration::{Configuration, RuleBook};
 use orderly_engine::people::{self, NewPerson, Passwords, Person, Strength};
 use orderly_engine::store::{Durability, Store, testing};
 use orderly_web::{AppState, ConsoleOptions, Parts, SiteFacts};
@@ -53,6 +54,11 @@ pub fn roles() -> Roles {
     Roles(roles)
 }
 
+/// A site without ports and rules.
+pub fn configuration() -> Configuration {
+    Configuration::empty(Arc::new(RuleBook))
+}
+
 impl Console {
     pub async fn start() -> Self {
         Self::start_with(ConsoleOptions::default()).await
@@ -74,6 +80,7 @@ impl Console {
         };
         let state = AppState::new(Parts {
             store: store.clone(),
+            configuration: Arc::new(ArcSwap::from_pointee(configuration())),
             site: Arc::new(ArcSwap::from_pointee(site)),
             passwords: passwords.clone(),
             metrics: None,

@@ -1,0 +1,351 @@
+//! A journey in words: one line for each fact of the audit trail, with the time since the first, and the rules,
+//! acknowledgments and decisions behind it.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use orderly_engine::ids::{InstanceId, MessageId, TaskId};
+use orderly_engine::tracking::{AnswerTrace, Detail, Kind, Step};
+use orderly_engine::view::suspended::cause_title;
+use orderly_engine::view::tracking::{Entry, Journey, TaskLine};
+
+use super::trace::{self, TraceView};
+use crate::shell::Shell;
+use crate::site_time::{Moment, duration};
+use crate::word::{Tag, Tone};
+
+/// Idle stretches longer than this get a line of their own.
+const GAP: TimeDelta = TimeDelta::minutes(2);
+
+/// One line of a journey.
+pub(crate) struct Line {
+    pub(crate) at: Moment,
+    /// "+14 ms" since the first line.
+    pub(crate) since: String,
+    /// "2 h 31 min nothing", before this line.
+    pub(crate) gap: Option<String>,
+    pub(crate) tone: Tone,
+    pub(crate) title: String,
+    pub(crate) text: String,
+    pub(crate) notes: Vec<String>,
+    pub(crate) links: Vec<(String, String)>,
+    pub(crate) steps: Vec<StepLine>,
+}
+
+/// One step of a turn.
+pub(crate) struct StepLine {
+    pub(crate) verb: String,
+    pub(crate) name: String,
+    pub(crate) outcome: String,
+    pub(crate) reason: String,
+    pub(crate) trace: Option<TraceView>,
+}
+
+/// A decision of people, for its own panel.
+pub(crate) struct TaskView {
+    pub(crate) href: String,
+    pub(crate) title: String,
+    pub(crate) tag: Tag,
+    pub(crate) asked: Moment,
+    pub(crate) due: Option<Moment>,
+    pub(crate) roles: String,
+    pub(crate) votes: Vec<VoteView>,
+}
+
+/// What one person decided.
+pub(crate) struct VoteView {
+    pub(crate) person: String,
+    pub(crate) outcome: String,
+    pub(crate) reason: String,
+    pub(crate) signed: bool,
+    pub(crate) at: Moment,
+}
+
+/// What a line needs to know besides its entry.
+pub(crate) struct Telling<'a> {
+    pub(crate) journey: &'a Journey,
+    pub(crate) shell: &'a Shell,
+    /// The message whose page it is; others are named.
+    pub(crate) message: Option<i64>,
+    /// The person may see values.
+    pub(crate) reads: bool,
+}
+
+impl Telling<'_> {
+    /// All lines, in order of time.
+    pub(crate) fn lines(&self) -> Vec<Line> {
+        let Some(first) = self.journey.entries.first().map(|entry| entry.at) else { return Vec::new() };
+        let mut before = first;
+        let mut lines = Vec::new();
+        for entry in &self.journey.entries {
+            let mut line = self.line(entry, first);
+            if entry.at - before > GAP {
+                line.gap = Some(format!("{} nothing", duration(entry.at - before)));
+            }
+            before = entry.at;
+            lines.push(line);
+        }
+        lines
+    }
+
+    fn line(&self, entry: &Entry, first: DateTime<Utc>) -> Line {
+        let mut line = Line {
+            at: self.shell.exact_time(entry.at),
+            since: since(entry.at - first),
+            gap: None,
+            tone: Tone::Info,
+            title: String::new(),
+            text: String::new(),
+            notes: Vec::new(),
+            links: Vec::new(),
+            steps: Vec::new(),
+        };
+        self.tell(entry, &mut line);
+        self.link(entry, &mut line);
+        line
+    }
+
+    fn tell(&self, entry: &Entry, line: &mut Line) {
+        let subscriber = entry.subscriber.as_deref().unwrap_or("a subscriber");
+        let person = entry.person.as_deref().unwrap_or("Somebody");
+        let (tone, title) = match entry.kind {
+            Some(Kind::Received) => (Tone::Info, format!("Received{}", self.from(entry))),
+            Some(Kind::RepeatAnswered) => (Tone::Quiet, "Repeated by the sender".to_owned()),
+            Some(Kind::SuspendedAtDoor) => (Tone::Held, "Kept at the door".to_owned()),
+            Some(Kind::NotRouted) => (Tone::Warn, "Not routed".to_owned()),
+            Some(Kind::Turn) => (Tone::Info, format!("Orchestration {subscriber}")),
+            Some(Kind::Delivered) => (Tone::Good, format!("Delivered by {subscriber}")),
+            Some(Kind::DeliveryFailed) => (Tone::Bad, format!("Delivery by {subscriber} failed")),
+            Some(Kind::Suspended) => (Tone::Held, format!("Suspended at {subscriber}")),
+            Some(Kind::AnswerReceived) => (Tone::Info, format!("Answer received by {subscriber}")),
+            Some(Kind::Resumed) => (Tone::Info, format!("Resumed by {person}")),
+            Some(Kind::Terminated) => (Tone::Bad, format!("Terminated by {person}")),
+            Some(Kind::TaskCreated) => (Tone::Held, format!("A person is asked: {}", self.task_title(entry))),
+            Some(Kind::TaskVoted) => (Tone::Good, format!("{person} decided: {}", self.task_title(entry))),
+            Some(Kind::TaskClosed) => (Tone::Info, format!("Decided: {}", self.task_title(entry))),
+            Some(Kind::MailQueued) => (Tone::Quiet, "Mail queued".to_owned()),
+            Some(Kind::PortStateChanged) => (Tone::Quiet, format!("{person} changed port {subscriber}")),
+            Some(Kind::Resubmitted) => (Tone::Info, format!("Resubmitted by {person}")),
+            Some(Kind::LateAnswer) => (Tone::Warn, "Answer that nobody waits for".to_owned()),
+            None => (Tone::Quiet, "Written by a newer version of Orderly".to_owned()),
+        };
+        (line.tone, line.title) = (tone, title);
+        match &entry.detail {
+            Some(detail) => self.detail(entry, detail, line),
+            None => line.text = "Its details cannot be read by this version.".to_owned(),
+        }
+    }
+
+    fn from(&self, entry: &Entry) -> String {
+        match entry.message_id.and_then(|id| self.journey.messages.get(&id)) {
+            Some(head) => match &head.party {
+                Some(party) => format!(" from {party} on {}", head.source),
+                None => format!(" on {}", head.source),
+            },
+            None => String::new(),
+        }
+    }
+
+    fn task_title(&self, entry: &Entry) -> String {
+        let task = self.journey.tasks.iter().find(|task| Some(task.id) == entry.task);
+        task.map_or_else(|| "a task".to_owned(), |task| task.title.clone())
+    }
+
+    fn detail(&self, entry: &Entry, detail: &Detail, line: &mut Line) {
+        match detail {
+            Detail::None => {}
+            Detail::Received { sha256, remote, answer, findings, to } => {
+                let size = entry
+                    .message_id
+                    .and_then(|id| self.journey.messages.get(&id))
+                    .map_or(0, |head| head.size);
+                let digest = super::hash_text(&sha256[..6]);
+                let remote = if remote.is_empty() { String::new() } else { format!("{remote}, ") };
+                line.text = format!("{remote}{size} bytes, sha256 {digest}…");
+                line.notes.push(match to.len() {
+                    0 => "Nobody subscribes to it.".to_owned(),
+                    1 => "Published to 1 subscriber.".to_owned(),
+                    count => format!("Published to {count} subscribers."),
+                });
+                if !answer.is_empty() {
+                    line.notes.push(format!("Answered {answer} after it was stored."));
+                }
+                line.notes.extend(
+                    findings.iter().map(|(path, code, text)| format!("Finding at {path}: {text} ({code})")),
+                );
+            }
+            Detail::Repeat { same_content, remote } => {
+                line.text = if *same_content {
+                    "The same bytes again; answered as the first time, not stored twice.".to_owned()
+                } else {
+                    line.tone = Tone::Warn;
+                    "The same control id with other bytes.".to_owned()
+                };
+                if !remote.is_empty() {
+                    line.notes.push(format!("From {remote}."));
+                }
+            }
+            Detail::Cause { code, text, .. } => {
+                line.text = if text.is_empty() { cause_title(code).to_owned() } else { text.clone() };
+                line.notes.push(format!("Cause: {code}"));
+            }
+            Detail::Turn { turn, event, steps, made, next } => {
+                line.text = next.clone();
+                line.notes.push(format!("Turn {turn}, moved by {}.", event_words(event)));
+                line.steps = steps.iter().map(|step| self.step(step)).collect();
+                for made in made {
+                    let what = self.message_words(made.message.0);
+                    line.links.push((format!("made {what}"), format!("/messages/{}", made.message)));
+                }
+            }
+            Detail::Delivered { attempt, took_us, answer } => {
+                let answered =
+                    answer.as_ref().map(|answer| format!(", answered {}", answer.code)).unwrap_or_default();
+                let again = if *attempt > 1 { format!(" at attempt {attempt}") } else { String::new() };
+                line.text = format!("in {}{again}{answered}", micros(*took_us));
+                self.answer(answer.as_ref(), line);
+            }
+            Detail::Failed { attempt, code, text, again_at, answer } => {
+                line.text = if text.is_empty() { cause_title(code).to_owned() } else { text.clone() };
+                line.notes.push(match again_at {
+                    Some(at) => {
+                        format!("Attempt {attempt}; tried again at {}.", self.shell.exact_time(*at).text())
+                    }
+                    None => format!("Attempt {attempt}; a person decides now."),
+                });
+                self.answer(answer.as_ref(), line);
+            }
+            Detail::Action { action, reason, object } => {
+                line.text = format!("{action} {object}").trim().to_owned();
+                if !reason.is_empty() {
+                    line.notes.push(format!("Reason: {reason}"));
+                }
+            }
+            Detail::Task { outcome, reason, signed, .. } => {
+                let signature = if *signed { ", signed" } else { "" };
+                line.text = format!("{outcome}{signature}");
+                if !reason.is_empty() {
+                    line.notes.push(format!("Reason: {reason}"));
+                }
+            }
+            #[expect(unreachable_patterns, reason = "details of later versions must not break the page")]
+            _ => {}
+        }
+    }
+
+    fn answer(&self, answer: Option<&AnswerTrace>, line: &mut Line) {
+        let Some(answer) = answer else { return };
+        if !answer.control_id.is_empty() {
+            line.notes.push(format!("Acknowledges control id {}.", answer.control_id));
+        }
+        if let Some(message) = answer.message {
+            line.links.push((format!("answer {}", answer.code), format!("/messages/{message}")));
+        }
+    }
+
+    fn step(&self, step: &Step) -> StepLine {
+        StepLine {
+            verb: step.verb.clone(),
+            name: if step.id.is_empty() { step.path.clone() } else { step.id.clone() },
+            outcome: step.outcome.clone(),
+            reason: step.reason.clone(),
+            trace: (!step.trace.is_empty()).then(|| trace::view(&step.trace, self.reads)).flatten(),
+        }
+    }
+
+    fn link(&self, entry: &Entry, line: &mut Line) {
+        if let Some(id) = entry.message_id.filter(|id| Some(*id) != self.message) {
+            line.links.push((self.message_words(id), format!("/messages/{}", MessageId(id))));
+        }
+        if let Some(instance) = entry.instance.filter(|_| self.message.is_some()) {
+            line.links.push(("instance".to_owned(), format!("/instances/{}", InstanceId(instance))));
+        }
+    }
+
+    fn message_words(&self, id: i64) -> String {
+        match self.journey.messages.get(&id) {
+            Some(head) => format!("message {}", head.message_type),
+            None => "message".to_owned(),
+        }
+    }
+
+    /// The decisions of people in this journey.
+    pub(crate) fn tasks(&self) -> Vec<TaskView> {
+        self.journey.tasks.iter().map(|task| self.task(task)).collect()
+    }
+
+    fn task(&self, task: &TaskLine) -> TaskView {
+        let overdue = task.state < 2 && task.due_at.is_some_and(|due| due < self.shell.now);
+        let tag = match (task.state, &task.outcome) {
+            (2, Some(outcome)) => Tag::new(Tone::Good, outcome.clone()),
+            (3, _) => Tag::expired(),
+            (4, _) => Tag::withdrawn(),
+            _ if overdue => Tag::overdue(),
+            (1, _) => Tag::second_person(),
+            _ => Tag::open(),
+        };
+        TaskView {
+            href: format!("/tasks/{}", TaskId(task.id)),
+            title: task.title.clone(),
+            tag,
+            asked: self.shell.near_time(task.created_at),
+            due: task.due_at.map(|due| self.shell.near_time(due)),
+            roles: task.roles.join(", "),
+            votes: task
+                .votes
+                .iter()
+                .map(|vote| VoteView {
+                    person: vote.person.clone(),
+                    outcome: vote.outcome.clone(),
+                    reason: vote.reason.clone(),
+                    signed: vote.signed,
+                    at: self.shell.exact_time(vote.at),
+                })
+                .collect(),
+        }
+    }
+}
+
+fn event_words(event: &str) -> &str {
+    match event {
+        "message" => "a message",
+        "timer" => "a timer",
+        "task" => "a decision",
+        "answer" => "an answer",
+        "command" => "an operator",
+        "called" => "another orchestration",
+        "sent" => "a message going out",
+        other => other,
+    }
+}
+
+fn since(span: TimeDelta) -> String {
+    let millis = span.num_milliseconds();
+    match millis {
+        ..=0 => "0 ms".to_owned(),
+        1..1_000 => format!("+{millis} ms"),
+        1_000..60_000 => format!("+{:.1} s", span.num_milliseconds() as f64 / 1_000.0),
+        _ => format!("+{}", duration(span)),
+    }
+}
+
+fn micros(took: u64) -> String {
+    match took {
+        0..1_000 => format!("{took} µs"),
+        1_000..1_000_000 => format!("{} ms", took / 1_000),
+        _ => format!("{:.1} s", took as f64 / 1_000_000.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_read_like_a_stopwatch() {
+        assert_eq!(since(TimeDelta::zero()), "0 ms");
+        assert_eq!(since(TimeDelta::milliseconds(14)), "+14 ms");
+        assert_eq!(since(TimeDelta::milliseconds(41_300)), "+41.3 s");
+        assert_eq!(since(TimeDelta::minutes(131)), "+2 h 11 min");
+        assert_eq!(micros(400), "400 µs");
+        assert_eq!(micros(1_400_000), "1.4 s");
+    }
+}
