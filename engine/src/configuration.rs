@@ -7,9 +7,10 @@ mod ack_table;
 mod kinds;
 mod notify;
 mod party;
-mod pending;
+pub mod pending;
 mod people;
-mod port;
+mod receive_port;
+mod send_port;
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,8 +20,10 @@ pub use kinds::*;
 pub use notify::*;
 pub use party::*;
 pub use people::*;
-pub use port::*;
+pub use receive_port::*;
+pub use send_port::*;
 
+pub use orderly_rules::{Files, RuleBook, Value, filter::Filter};
 pub use pending::*;
 
 /// Everything that runs, as one configuration version says it.

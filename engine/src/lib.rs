@@ -10,6 +10,7 @@ pub mod form_submission;
 pub mod ids;
 pub mod message_box;
 pub mod people;
+pub mod site;
 pub mod store;
 pub mod tracking;
 pub mod view;

@@ -1,0 +1,351 @@
+//! Parties of a site: who they are and how their messages are taken and written.
+
+use std::collections::HashMap;
+
+use indexmap::IndexMap;
+use orderly_rules::yaml::{Kind, Node, Spanned};
+
+use super::{
+    sheet::{CODES, Object, Referent, Sheet, choice},
+    source::{Entry, Source},
+};
+use crate::configuration::{
+    AckConflict, AckMode, AckWhen, Acknowledgment, AnswerUnreadable, Ask, DifferentAgain, Duplicates,
+    FindingClass, Identify, Inbound, InboundCharset, Outbound, OutboundCharset, Party, PartyAddress,
+    SameAgain, SiteClass, TrailingDelimiters, Unmappable, Validation, ValidationLevel, Verdict,
+};
+
+/// Parties as read, and the trees of their `inbound` for locations to override.
+#[derive(Default)]
+pub(super) struct Parties {
+    pub(super) all: IndexMap<String, Party>,
+    pub(super) inbound: HashMap<String, Node>,
+}
+
+/// Reads all parties.
+pub(super) fn read(source: &Source) -> Parties {
+    let entries = source.entries("parties");
+    let mut parties = Parties::default();
+    for entry in &entries {
+        // Mistakes are noted where they were written; what `like` copies was read there already.
+        let own = party(entry.sheet, entry.name, entry.body, source.class);
+        let merged = merged(entry, &entries);
+        let quiet = Sheet::new("", "");
+        let party = merged.as_ref().and_then(|node| party(&quiet, entry.name, node, source.class)).or(own);
+        let body = merged.as_ref().unwrap_or(entry.body);
+        if let Some(inbound) = body.get("inbound") {
+            parties.inbound.insert(entry.name.value.clone(), inbound.clone());
+        }
+        if let Some(party) = party {
+            parties.all.insert(party.name.clone(), party);
+        }
+    }
+    check_identical(&entries, &parties.all);
+    parties
+}
+
+fn merged(entry: &Entry<'_>, all: &[Entry<'_>]) -> Option<Node> {
+    let like = entry.body.get("like")?;
+    let base = all.iter().find(|other| Some(other.name.value.as_str()) == like.as_text())?;
+    if base.body.get("like").is_some() || base.name.value == entry.name.value {
+        entry.sheet.error(
+            "S207",
+            like.span,
+            format!("party `{}` is itself like another one", base.name.value),
+        );
+        return None;
+    }
+    let mut copy = base.body.clone();
+    if let Kind::Map(entries) = &mut copy.kind {
+        entries.retain(|(key, _)| !matches!(key.value.as_str(), "identify" | "address"));
+    }
+    Some(override_with(copy, entry.body))
+}
+
+/// Keys of `over` win, at every depth.
+pub(super) fn override_with(base: Node, over: &Node) -> Node {
+    match (base.kind, &over.kind) {
+        (Kind::Map(mut below), Kind::Map(above)) => {
+            for (key, value) in above {
+                match below.iter_mut().find(|(known, _)| known.value == key.value) {
+                    Some((_, slot)) => {
+                        let old = std::mem::replace(slot, Node { span: value.span, kind: Kind::Nothing });
+                        *slot = override_with(old, value);
+                    }
+                    None => below.push((key.clone(), value.clone())),
+                }
+            }
+            Node { span: over.span, kind: Kind::Map(below) }
+        }
+        _ => over.clone(),
+    }
+}
+
+fn party(sheet: &Sheet, name: &Spanned<String>, body: &Node, class: SiteClass) -> Option<Party> {
+    let object = sheet.object(body, "a party")?;
+    let mut party = Party { name: name.value.clone(), title: name.value.clone(), ..Party::default() };
+    object.refuse(&["retention"]);
+    object.set_text("title", &mut party.title);
+    object.reference("like", Referent::Party);
+    object.reference("application", Referent::Application);
+    if let Some(node) = object.get("identify") {
+        let items = sheet.with_problems(|problems| node.list("`identify`", CODES, problems));
+        party.identify = items.iter().filter_map(|item| identify(sheet, item)).collect();
+    }
+    party.address = object.object("address").and_then(|address| party_address(&address));
+    party.inbound =
+        object.get("inbound").map_or_else(|| default_inbound(class), |node| inbound(sheet, node, class));
+    party.outbound = object.object("outbound").map(|object| outbound(&object)).unwrap_or_default();
+    super::head::contact(&object);
+    object.finish();
+    Some(party)
+}
+
+fn party_address(object: &Object<'_, '_>) -> Option<PartyAddress> {
+    let app = object.require_text("app")?.value;
+    let facility = object.text("facility").map(|text| text.value);
+    object.finish();
+    Some(PartyAddress { app, facility })
+}
+
+fn identify(sheet: &Sheet, node: &Node) -> Option<Identify> {
+    let object = sheet.object(node, "an entry of `identify`")?;
+    object.refuse(&["batch_sending_app", "batch_sending_facility", "signed_in"]);
+    let entry = Identify {
+        sending_app: object.pattern("sending_app"),
+        sending_facility: object.pattern("sending_facility"),
+        receiving_app: object.pattern("receiving_app"),
+        receiving_facility: object.pattern("receiving_facility"),
+        certificate_subject: object.pattern("certificate_subject"),
+        certificate_sha256: object.text("certificate_sha256").map(|text| text.value.to_lowercase()),
+        peer: object.text("peer").and_then(|text| super::sheet::peer(sheet, &text)),
+    };
+    object.finish();
+    if entry == Identify::default() {
+        sheet.error("S004", node.span, "an entry of `identify` needs at least one key");
+        return None;
+    }
+    Some(entry)
+}
+
+fn check_identical(entries: &[Entry<'_>], parties: &IndexMap<String, Party>) {
+    let mut seen: HashMap<&Identify, &str> = HashMap::new();
+    for entry in entries {
+        let Some(party) = parties.get(&entry.name.value) else { continue };
+        for identify in &party.identify {
+            let Some(first) = seen.insert(identify, &party.name) else { continue };
+            let message = format!("parties `{first}` and `{}` are identified by the same entry", party.name);
+            let place = entry.body.get("identify").map_or(entry.name.span, |node| node.span);
+            entry.sheet.error("S206", place, message);
+        }
+    }
+}
+
+/// What a party without `inbound` gets.
+pub(super) fn default_inbound(class: SiteClass) -> Inbound {
+    let ids: &[&str] = if class == SiteClass::Production { &["P"] } else { &["P", "T", "D"] };
+    Inbound { processing_ids: ids.iter().map(|id| (*id).to_owned()).collect(), ..Inbound::default() }
+}
+
+/// Reads `inbound`, or the part of it that a location may write.
+pub(super) fn inbound(sheet: &Sheet, node: &Node, class: SiteClass) -> Inbound {
+    let mut inbound = default_inbound(class);
+    let Some(object) = sheet.object(node, "`inbound`") else { return inbound };
+    object.refuse(&["profile", "batch", "sequence"]);
+    object.set_texts("versions", &mut inbound.versions);
+    object.set_texts("processing_ids", &mut inbound.processing_ids);
+    if let Some(found) = object.get("charset").and_then(|node| charset(sheet, node)) {
+        inbound.charset = found;
+    }
+    if let Some(found) = object.object("validation") {
+        inbound.validation = validation(&found);
+    }
+    if let Some(verdict) = object.choice("trailing_delimiters", VERDICTS) {
+        inbound.trailing_delimiters = TrailingDelimiters(verdict);
+    }
+    if let Some(found) = object.object("acknowledgment") {
+        inbound.acknowledgment = acknowledgment(&found);
+    }
+    if let Some(found) = object.object("duplicates") {
+        inbound.duplicates = duplicates(&found);
+    }
+    object.finish();
+    inbound
+}
+
+const VERDICTS: &[(&str, Verdict)] = &[
+    ("accept", Verdict::Accept),
+    ("note", Verdict::Note),
+    ("warn", Verdict::Warn),
+    ("refuse", Verdict::Refuse),
+];
+
+fn charset(sheet: &Sheet, node: &Node) -> Option<InboundCharset> {
+    if node.as_map().is_some() {
+        let object = sheet.object(node, "`charset`")?;
+        let name = object.require_text("force")?;
+        object.finish();
+        return Some(InboundCharset::Force(name.value));
+    }
+    let words = [("detect", false), ("declared", true)];
+    let declared = choice(sheet, node, &words, &[])?;
+    Some(if declared { InboundCharset::Declared } else { InboundCharset::Detect })
+}
+
+fn validation(object: &Object<'_, '_>) -> Validation {
+    let mut validation = Validation::default();
+    let levels = [
+        ("none", ValidationLevel::None),
+        ("structure", ValidationLevel::Structure),
+        ("standard", ValidationLevel::Standard),
+    ];
+    if let Some(level) = object.choice_but("level", &levels, &["profile"]) {
+        validation.level = level;
+    }
+    object.set_number("most", 1, 10_000, &mut validation.most);
+    if let Some(node) = object.get("findings") {
+        validation.findings = findings(object.sheet, node);
+    }
+    object.finish();
+    validation
+}
+
+fn findings(sheet: &Sheet, node: &Node) -> IndexMap<FindingClass, Verdict> {
+    use FindingClass as F;
+    let Some(object) = sheet.object(node, "`findings`") else { return IndexMap::new() };
+    object.refuse(&["profile"]);
+    let classes = [
+        ("header", F::Header),
+        ("structure", F::Structure),
+        ("required", F::Required),
+        ("datatype", F::Datatype),
+        ("table", F::Table),
+        ("length", F::Length),
+        ("cardinality", F::Cardinality),
+        ("undeclared", F::Undeclared),
+        ("charset", F::Charset),
+    ];
+    let found = classes
+        .into_iter()
+        .filter_map(|(word, class)| Some((class, object.choice(word, VERDICTS)?)))
+        .collect();
+    object.finish();
+    found
+}
+
+const WHEN: &[(&str, AckWhen)] =
+    &[("AL", AckWhen::Always), ("NE", AckWhen::Never), ("ER", AckWhen::OnError), ("SU", AckWhen::OnSuccess)];
+
+fn acknowledgment(object: &Object<'_, '_>) -> Acknowledgment {
+    let mut ack = Acknowledgment::default();
+    object.refuse(&["header", "help_desk", "echo_software", "static_text", "route", "of_acks"]);
+    let modes = [("none", AckMode::None), ("original", AckMode::Original), ("enhanced", AckMode::Enhanced)];
+    if let Some(mode) = object.choice_but("mode", &modes, &["application", "static", "transport"]) {
+        ack.mode = mode;
+    }
+    object.set_choice("accept_when", WHEN, &mut ack.accept_when);
+    object.set_choice("application_when", WHEN, &mut ack.application_when);
+    let conflicts = [
+        ("message_wins", AckConflict::MessageWins),
+        ("party_wins", AckConflict::PartyWins),
+        ("either_asks", AckConflict::EitherAsks),
+    ];
+    object.set_choice("conflict", &conflicts, &mut ack.conflict);
+    let unreadable = [("reject", AnswerUnreadable::Reject), ("close", AnswerUnreadable::Close)];
+    object.set_choice("answer_unreadable", &unreadable, &mut ack.answer_unreadable);
+    ack.from = object.object("from").and_then(|from| party_address(&from));
+    if let Some(errors) = object.object("errors") {
+        errors.set_number("most", 0, 1_000, &mut ack.errors_most);
+        errors.set_flag("text", &mut ack.errors_text);
+        errors.finish();
+    }
+    object.finish();
+    ack
+}
+
+fn duplicates(object: &Object<'_, '_>) -> Duplicates {
+    let mut duplicates = Duplicates::default();
+    object.refuse(&["by"]);
+    object.set_duration("window", &mut duplicates.window);
+    if duplicates.window.as_secs() > 90 * 86_400 {
+        let place = object.get("window").map_or(object.span(), |node| node.span);
+        object.sheet.error("S001", place, "a window has at most 90d");
+    }
+    let same = [
+        ("repeat_answer", SameAgain::RepeatAnswer),
+        ("accept_again", SameAgain::AcceptAgain),
+        ("suspend", SameAgain::Suspend),
+    ];
+    object.set_choice("same", &same, &mut duplicates.same);
+    let different = [
+        ("accept", DifferentAgain::Accept),
+        ("refuse", DifferentAgain::Refuse),
+        ("suspend", DifferentAgain::Suspend),
+    ];
+    object.set_choice("different", &different, &mut duplicates.different);
+    object.finish();
+    duplicates
+}
+
+fn outbound(object: &Object<'_, '_>) -> Outbound {
+    object.refuse(&["delimiters", "validation", "trailing_delimiters", "sequence"]);
+    let outbound = Outbound {
+        version: object.text("version").map(|text| text.value),
+        charset: object.object("charset").and_then(|charset| outbound_charset(&charset)),
+        header: object.get("header").map(|node| header(object.sheet, node)).unwrap_or_default(),
+        ask: object.object("ask").and_then(|ask| {
+            let (accept, application) = (ask.require("accept"), ask.require("application"));
+            let asked = Ask {
+                accept: choice(ask.sheet, accept?, WHEN, &[])?,
+                application: choice(ask.sheet, application?, WHEN, &[])?,
+            };
+            ask.finish();
+            Some(asked)
+        }),
+    };
+    object.finish();
+    outbound
+}
+
+fn outbound_charset(object: &Object<'_, '_>) -> Option<OutboundCharset> {
+    let mut charset = OutboundCharset {
+        name: object.require_text("name")?.value,
+        unmappable: Unmappable::Suspend,
+        substitute: '?',
+        declare: true,
+    };
+    let words = [("suspend", Unmappable::Suspend), ("substitute", Unmappable::Substitute)];
+    if let Some(found) = object.choice_but("unmappable", &words, &["escape"]) {
+        charset.unmappable = found;
+    }
+    if let Some(text) = object.text("substitute") {
+        let mut letters = text.value.chars();
+        match (letters.next(), letters.next()) {
+            (Some(letter), None) => charset.substitute = letter,
+            _ => object.sheet.error("S001", text.span, "`substitute` is one character"),
+        }
+    }
+    object.set_flag("declare", &mut charset.declare);
+    object.finish();
+    Some(charset)
+}
+
+fn header(sheet: &Sheet, node: &Node) -> IndexMap<String, String> {
+    let mut places = IndexMap::new();
+    for (place, value) in sheet.with_problems(|problems| node.keyed("`header`", CODES, problems)) {
+        let good = place
+            .value
+            .strip_prefix("MSH-")
+            .and_then(|rest| rest.split('.').next())
+            .and_then(|field| field.parse::<u32>().ok())
+            .is_some_and(|field| (3..=30).contains(&field) && field != 7 && field != 10);
+        if !good {
+            let message =
+                format!("`{}`: only places of MSH from MSH-3 on, without MSH-7 and MSH-10", place.value);
+            sheet.error("S001", place.span, message);
+        } else if let Some(text) = sheet.with_problems(|problems| value.text(CODES, problems)) {
+            places.insert(place.value.clone(), text.value);
+        }
+    }
+    places
+}

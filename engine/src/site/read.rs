@@ -1,0 +1,69 @@
+//! All sections of a site together, as far as they do not need compiled rules and definitions.
+
+use indexmap::IndexMap;
+
+use super::{
+    filters::Filters,
+    head, notify,
+    party::{self, Parties},
+    people, receive_port, send_port,
+    source::Source,
+    values::Environment,
+};
+use crate::configuration::{
+    Alerts, Application, Mail, Party, Person, ReceivePort, Retention, Role, SendPort, SendPortGroup,
+    SiteHead, Team, Tracking,
+};
+
+/// What the description files say.
+pub(super) struct Parts {
+    pub(super) site: SiteHead,
+    pub(super) applications: IndexMap<String, Application>,
+    pub(super) parties: IndexMap<String, Party>,
+    pub(super) receive_ports: IndexMap<String, ReceivePort>,
+    pub(super) send_ports: IndexMap<String, SendPort>,
+    pub(super) send_port_groups: IndexMap<String, SendPortGroup>,
+    pub(super) roles: IndexMap<String, Role>,
+    pub(super) teams: IndexMap<String, Team>,
+    pub(super) people: IndexMap<String, Person>,
+    pub(super) mail: Option<Mail>,
+    pub(super) alerts: Option<Alerts>,
+    pub(super) retention: Retention,
+    pub(super) tracking: Tracking,
+}
+
+/// Reads every section; mistakes are noted in the source. References are checked when all of them are known.
+pub(super) fn read(source: &Source, environment: &Environment, filters: &Filters<'_>) -> Parts {
+    source.check_names();
+    let site = head::site(source, environment);
+    let Parties { all: parties, inbound } = party::read(source);
+    let parties = Parties { all: parties, inbound };
+    let receive_ports = receive_port::read(source, &parties, &site.name);
+    let tracking = head::tracking(source);
+    check_index(source, filters);
+    Parts {
+        applications: head::applications(source, &site),
+        receive_ports,
+        send_ports: send_port::read(source, filters, &site.name),
+        send_port_groups: send_port::read_groups(source, filters, &site.name),
+        roles: people::roles(source),
+        teams: people::teams(source),
+        people: people::people(source),
+        mail: notify::mail(source),
+        alerts: notify::alerts(source),
+        retention: head::retention(source),
+        tracking,
+        parties: parties.all,
+        site,
+    }
+}
+
+fn check_index(source: &Source, filters: &Filters<'_>) {
+    let Some((sheet, node)) = source.section("tracking") else { return };
+    let items = node.get("index").and_then(|index| index.as_list()).unwrap_or(&[]);
+    for item in items {
+        if let Some(text) = item.as_text() {
+            filters.check_property(sheet, &orderly_rules::yaml::Spanned::new(text.to_owned(), item.span));
+        }
+    }
+}
