@@ -16,6 +16,8 @@ pub mod mllp;
 mod parse;
 mod path;
 mod segment;
+pub mod time;
+pub mod validate;
 mod value;
 
 pub use charset::{Charset, CharsetPolicy};

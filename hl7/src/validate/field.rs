@@ -1,0 +1,283 @@
+//! Fields, components and their types, tables and lengths.
+
+use std::fmt::Write;
+
+use super::Report;
+use crate::dictionary::{self, Element, Optionality, Row, Version};
+use crate::time::{TimeOfDay, Timestamp};
+use crate::{Class, Component, Field, Message, Repetition, Segment, Value};
+
+/// Tables that the header checks or that the facts hold only in part.
+const TABLES_LEFT_OUT: [&str; 6] = ["0003", "0076", "0104", "0125", "0354", "0357"];
+
+/// Value types of OBX-2 in any version, table 0125.
+const VALUE_TYPES: &str = " AD CF CK CN CNE CP CE CX CWE DR DT DTM ED FT ID IS MA MO NA NM PN PPN RP SI SN SNM ST TM TN TS TX XAD XCN XON XPN XTN ";
+
+pub(super) fn check(message: &Message, version: Version, report: &mut Report<'_>) {
+    let mut place = Place::default();
+    for segment in message.segments() {
+        let Some(row) = version.segment(segment.id()) else { continue };
+        let number =
+            message.segments().take(segment.index()).filter(|before| before.id() == segment.id()).count() + 1;
+        place.start(segment.id(), number);
+        Check { version, segment, place: &mut place, report }.segment(row);
+    }
+}
+
+/// The path of the value in hand, written only when something is found.
+#[derive(Default)]
+struct Place {
+    segment: String,
+    field: usize,
+    repetition: usize,
+    component: usize,
+    subcomponent: usize,
+}
+
+impl Place {
+    fn start(&mut self, id: &str, number: usize) {
+        self.segment.clear();
+        self.segment.push_str(id);
+        if number > 1 {
+            let _ = write!(self.segment, "[{number}]");
+        }
+        self.at(0, 0, 0, 0);
+    }
+
+    fn at(&mut self, field: usize, repetition: usize, component: usize, subcomponent: usize) {
+        (self.field, self.repetition, self.component, self.subcomponent) =
+            (field, repetition, component, subcomponent);
+    }
+
+    fn path(&self) -> String {
+        let mut path = format!("{}-{}", self.segment, self.field);
+        if self.repetition > 1 {
+            let _ = write!(path, "[{}]", self.repetition);
+        }
+        if self.component > 0 {
+            let _ = write!(path, ".{}", self.component);
+        }
+        if self.subcomponent > 0 {
+            let _ = write!(path, ".{}", self.subcomponent);
+        }
+        path
+    }
+}
+
+struct Check<'c, 'm, 'v> {
+    version: Version,
+    segment: Segment<'m>,
+    place: &'c mut Place,
+    report: &'c mut Report<'v>,
+}
+
+impl<'m> Check<'_, 'm, '_> {
+    fn find(&mut self, class: Class, code: u16, text: String) {
+        let path = self.place.path();
+        self.report.find(class, path, code, text);
+    }
+
+    fn segment(&mut self, row: Row) {
+        let header = self.segment.id() == "MSH";
+        for (number, element) in row.elements() {
+            // The separators, and what the header check looks at.
+            if header && matches!(number, 1 | 2 | 9..=12) {
+                continue;
+            }
+            self.place.at(number, 0, 0, 0);
+            self.field(self.segment.field(number), number, element);
+        }
+        for number in row.count() + 1..=self.segment.field_count() {
+            if !self.segment.field(number).is_missing() {
+                self.place.at(number, 0, 0, 0);
+                self.find(Class::Undeclared, 199, "the version has no such field".to_owned());
+            }
+        }
+    }
+
+    fn field(&mut self, field: Field<'m>, number: usize, element: Element) {
+        if field.is_missing() {
+            let empty_result = self.segment.id() == "OBX" && matches!(number, 2 | 5);
+            if element.optionality() == Optionality::Required && !empty_result {
+                self.find(Class::Required, 101, format!("{} is required", element.name()));
+            }
+            return;
+        }
+        if element.optionality() == Optionality::Withdrawn {
+            self.find(
+                Class::Undeclared,
+                199,
+                format!("{} is no longer used in this version", element.name()),
+            );
+            return;
+        }
+        if let Some(most) = element.repetitions_max().filter(|most| *most > 0) {
+            // Text in OBX-5 uses the repetition separator as a line break.
+            let text = self.segment.id() == "OBX" && number == 5;
+            if !text && field.repetitions().nth(usize::from(most)).is_some() {
+                self.find(
+                    Class::Cardinality,
+                    198,
+                    format!("{} may occur {most} times at most", element.name()),
+                );
+            }
+        }
+        for (index, repetition) in field.repetitions().enumerate() {
+            self.place.at(number, index + 1, 0, 0);
+            self.repetition(repetition, element);
+        }
+    }
+
+    fn repetition(&mut self, repetition: Repetition<'m>, element: Element) {
+        self.length(repetition.value(), element);
+        let told;
+        let name = if element.datatype() == "varies" {
+            told = self.told_type();
+            told.as_str()
+        } else {
+            element.datatype()
+        };
+        if name.is_empty() || repetition.is_missing() || repetition.value() == Value::Delete {
+            return;
+        }
+        let Some(row) = self.version.datatype(name) else {
+            self.leaf(repetition.component(1), name, element.table());
+            if is_split(name) && repetition.components().nth(1).is_some() {
+                self.find(Class::Undeclared, 102, format!("type {name} has no components"));
+            }
+            return;
+        };
+        for (number, part) in row.elements() {
+            self.place.component = number;
+            let component = repetition.component(number);
+            if component.is_missing() {
+                if part.optionality() == Optionality::Required {
+                    self.find(Class::Required, 101, format!("{} is required", part.name()));
+                }
+                continue;
+            }
+            // The table of a coded field is that of its first component.
+            let table = part.table().or_else(|| element.table().filter(|_| number == 1));
+            self.component(component, repetition, part, table);
+        }
+        if repetition.components().skip(row.count()).any(|extra| !extra.is_missing()) {
+            self.place.component = row.count() + 1;
+            self.find(
+                Class::Undeclared,
+                102,
+                format!("type {name} has {} components in this version", row.count()),
+            );
+        }
+    }
+
+    fn component(
+        &mut self,
+        component: Component<'m>,
+        repetition: Repetition<'m>,
+        part: Element,
+        table: Option<&'static str>,
+    ) {
+        let Some(row) = self.version.datatype(part.datatype()) else {
+            // A code of a system of the sender's own is not in our table.
+            let own = repetition.component(3);
+            let foreign = self.place.component == 1
+                && part.table().is_none()
+                && own.value().text().is_some_and(|system| !system.starts_with("HL7"));
+            self.leaf(component, part.datatype(), table.filter(|_| !foreign));
+            return;
+        };
+        for (number, inner) in row.elements() {
+            let value = component.subcomponent(number);
+            if let Value::Text(text) = &value {
+                self.place.subcomponent = number;
+                self.primitive(text, inner.datatype());
+                self.table(text, inner.datatype(), inner.table());
+            }
+        }
+        self.place.subcomponent = 0;
+    }
+
+    fn leaf(&mut self, component: Component<'m>, name: &str, table: Option<&'static str>) {
+        if let Value::Text(text) = component.value() {
+            self.primitive(&text, name);
+            self.table(&text, name, table);
+        }
+    }
+
+    /// The type that OBX-2 gives OBX-5; empty when nothing tells.
+    fn told_type(&mut self) -> String {
+        if self.segment.id() != "OBX" || self.place.field != 5 {
+            return String::new();
+        }
+        let told = self.segment.get(2, 1, 0, 0).into_text().into_owned();
+        let known =
+            VALUE_TYPES.split(' ').any(|known| known == told) || self.version.datatype(&told).is_some();
+        if told.is_empty() || known {
+            return told;
+        }
+        if self.place.repetition == 1 {
+            self.place.at(2, 1, 0, 0);
+            self.find(Class::Table, 103, "the value type is not one of table 0125".to_owned());
+            self.place.at(5, 1, 0, 0);
+        }
+        String::new()
+    }
+
+    fn length(&mut self, value: Value<'_>, element: Element) {
+        let Some(most) = element.length_max() else { return };
+        // 65536 and the like mean "long"; bytes are never fewer than characters.
+        let Value::Text(text) = value else { return };
+        if most < 60_000 && text.len() > most as usize && text.chars().count() > most as usize {
+            self.find(Class::Length, 104, format!("{} may have {most} characters", element.name()));
+        }
+    }
+
+    fn primitive(&mut self, text: &str, name: &str) {
+        let what = match name {
+            "NM" if !is_number(text) => "a number",
+            "SI" if !(text.len() <= 4 && text.bytes().all(|byte| byte.is_ascii_digit())) => {
+                "a number of up to four digits"
+            }
+            "DT" | "DTM" | "TS" if !is_timestamp(text, name) => "a date or time that exists",
+            "TM" if text.parse::<TimeOfDay>().is_err() => "a time of day that exists",
+            _ => return,
+        };
+        self.find(Class::Datatype, 102, format!("type {name} asks for {what}"));
+    }
+
+    fn table(&mut self, text: &str, name: &str, table: Option<&'static str>) {
+        let Some(table) = table.filter(|table| !TABLES_LEFT_OUT.contains(table)) else { return };
+        if self.report.is_silent(Class::Table) || !matches!(name, "ID" | "IS" | "ST") {
+            return;
+        }
+        let own = self.version.codes(table).filter(|codes| !codes.is_empty());
+        let register = dictionary::table(table).filter(|table| table.codes().next().is_some());
+        let known = match (own, register) {
+            (None, None) => true,
+            (own, register) => {
+                own.is_some_and(|codes| codes.contains(text))
+                    || register.is_some_and(|table| table.meaning(text).is_some())
+            }
+        };
+        if !known {
+            self.find(Class::Table, 103, format!("the code is not in table {table}"));
+        }
+    }
+}
+
+/// Whether a type is a single value, so that component separators in it are odd.
+fn is_split(name: &str) -> bool {
+    !matches!(name, "varies" | "*" | "-" | "WD" | "CM")
+}
+
+fn is_number(text: &str) -> bool {
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    (!whole.is_empty() || !fraction.is_empty())
+        && whole.bytes().chain(fraction.bytes()).all(|byte| byte.is_ascii_digit())
+}
+
+fn is_timestamp(text: &str, name: &str) -> bool {
+    text.parse::<Timestamp>()
+        .is_ok_and(|time| name != "DT" || time.precision() <= crate::time::Precision::Day)
+}
