@@ -40,6 +40,17 @@ impl AckCode {
             .find(|code| code.as_str() == text)
     }
 
+    /// The answer of original mode that these findings call for: AR when the header is not acceptable, AE for
+    /// errors in the content, AA otherwise.
+    pub fn for_findings(findings: &[Finding]) -> Self {
+        let errors = || findings.iter().filter(|finding| finding.severity == Severity::Error);
+        match errors().next() {
+            None => Self::AA,
+            Some(_) if errors().any(|finding| finding.class == Class::Header) => Self::AR,
+            Some(_) => Self::AE,
+        }
+    }
+
     /// The two letters.
     pub fn as_str(self) -> &'static str {
         match self {

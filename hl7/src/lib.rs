@@ -5,12 +5,14 @@
 //! [`Finding`]; only bytes without a usable MSH are [`Unreadable`].
 
 pub mod acknowledge;
+pub mod batch;
 mod charset;
 mod delimiters;
 pub mod dictionary;
 mod edit;
 pub mod escape;
 mod finding;
+pub mod json;
 mod message;
 pub mod mllp;
 mod parse;

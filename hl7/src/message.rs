@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::dictionary::Version;
 use crate::parse::{self, Index, ParseOptions, Span, Unreadable};
 use crate::segment::{Reading, Segment};
-use crate::{Charset, Delimiters, Edit, Finding, Path, Value};
+use crate::{Charset, Delimiters, Edit, Finding, Path, Value, validate};
 
 /// One message, immutable. A clone shares the bytes.
 #[derive(Clone)]
@@ -113,6 +114,17 @@ impl Message {
             accept_ack: text(15, 1),
             application_ack: text(16, 1),
         }
+    }
+
+    /// The name of its structure: that of MSH-9.3, or the one its type and event have in its version; `""` when
+    /// neither tells.
+    pub fn structure(&self) -> String {
+        let header = self.header();
+        if !header.structure.is_empty() {
+            return header.structure;
+        }
+        let version = Version::nearest(&header.version);
+        validate::structure_in(version, self).map(|structure| structure.name().to_owned()).unwrap_or_default()
     }
 
     /// The value at a place. A path without component is the whole field or repetition, its separators as they

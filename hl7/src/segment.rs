@@ -42,6 +42,11 @@ impl<'m> Segment<'m> {
         &self.message.bytes()[self.span.start as usize..self.span.end as usize]
     }
 
+    /// The separators of its message.
+    pub fn delimiters(&self) -> Delimiters {
+        self.message.delimiters()
+    }
+
     /// The number of the last field that is written, empty or not.
     pub fn field_count(&self) -> usize {
         self.span.marks as usize + usize::from(counts_separator(&self.span.id))
