@@ -10,6 +10,28 @@ pub const START: u8 = 0x0B;
 /// Ends a block, before a carriage return.
 pub const END: u8 = 0x1C;
 
+/// Noise that is kept of one connection, so that somebody can see what it was.
+const NOISE_BYTES_KEPT: usize = 4 << 10;
+
+/// The bytes around a payload, for peers that use others than the standard's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Marks {
+    /// Starts a block.
+    pub start: u8,
+    /// Ends it, before `last`.
+    pub end: u8,
+    /// Comes after `end`.
+    pub last: u8,
+    /// Whether a block may come without its start.
+    pub start_optional: bool,
+}
+
+impl Default for Marks {
+    fn default() -> Self {
+        Self { start: START, end: END, last: b'\r', start_optional: false }
+    }
+}
+
 /// What one connection may send at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameLimits {
@@ -71,6 +93,7 @@ impl std::fmt::Debug for FrameError {
 #[derive(Debug)]
 pub struct Deframer {
     limits: FrameLimits,
+    marks: Marks,
     buffer: Vec<u8>,
     /// Bytes of `buffer` before this are used up.
     start: usize,
@@ -83,13 +106,20 @@ pub struct Deframer {
     restarted: bool,
     noise: usize,
     noise_total: u64,
+    noise_kept: Vec<u8>,
 }
 
 impl Deframer {
     /// A deframer for a new connection.
     pub fn new(limits: FrameLimits) -> Self {
+        Self::with_marks(limits, Marks::default())
+    }
+
+    /// The same for other marks.
+    pub fn with_marks(limits: FrameLimits, marks: Marks) -> Self {
         Self {
             limits,
+            marks,
             buffer: Vec::new(),
             start: 0,
             searched: 0,
@@ -99,6 +129,7 @@ impl Deframer {
             restarted: false,
             noise: 0,
             noise_total: 0,
+            noise_kept: Vec::new(),
         }
     }
 
@@ -122,7 +153,7 @@ impl Deframer {
             return None;
         }
         loop {
-            let Some(found) = memchr2(START, END, &self.buffer[self.searched..]) else {
+            let Some(found) = memchr2(self.marks.start, self.marks.end, &self.buffer[self.searched..]) else {
                 self.searched = self.buffer.len();
                 return self.check_length(self.buffer.len());
             };
@@ -130,9 +161,9 @@ impl Deframer {
             if let Some(error) = self.check_length(at) {
                 return Some(error);
             }
-            if self.buffer[at] == START {
+            if self.buffer[at] == self.marks.start {
                 // The sender began again: what came before can never be completed.
-                self.drop_noise(at - self.start);
+                self.drop_noise(at);
                 self.restarted = true;
                 self.start = at + 1;
                 self.searched = at + 1;
@@ -140,9 +171,9 @@ impl Deframer {
             }
             let after_segment = at > self.start && self.buffer[at - 1] == b'\r';
             match self.buffer.get(at + 1) {
-                Some(b'\r') => return Some(Ok(self.take(at, at + 2, false))),
+                Some(last) if *last == self.marks.last => return Some(Ok(self.take(at, at + 2, false))),
                 // The next block begins, so only the carriage return is missing.
-                Some(&START) => return Some(Ok(self.take(at, at + 1, true))),
+                Some(start) if *start == self.marks.start => return Some(Ok(self.take(at, at + 1, true))),
                 // After a finished segment it is no data. A sender that leaves the carriage return out waits for
                 // its answer, so we do not wait for more; one that comes late is dropped.
                 _ if after_segment => return Some(Ok(self.take(at, at + 1, true))),
@@ -183,23 +214,35 @@ impl Deframer {
         self.noise_total
     }
 
+    /// The noise of the connection so far, its first few thousand bytes.
+    pub fn noise_kept(&self) -> &[u8] {
+        &self.noise_kept
+    }
+
     fn find_start(&mut self) -> bool {
         if self.return_due && self.start < self.buffer.len() {
             self.return_due = false;
-            if self.buffer[self.start] == b'\r' {
+            if self.buffer[self.start] == self.marks.last {
                 self.start += 1;
             }
         }
-        match memchr(START, &self.buffer[self.start..]) {
+        let rest = &self.buffer[self.start..];
+        let found = if self.marks.start_optional {
+            rest.iter().position(|byte| !is_blank(*byte))
+        } else {
+            memchr(self.marks.start, rest)
+        };
+        match found {
             Some(found) => {
-                self.drop_noise(found);
-                self.start += found + 1;
+                let marked = rest[found] == self.marks.start;
+                self.drop_noise(self.start + found);
+                self.start += found + usize::from(marked);
                 self.searched = self.start;
                 self.open = true;
                 true
             }
             None => {
-                self.drop_noise(self.buffer.len() - self.start);
+                self.drop_noise(self.buffer.len());
                 self.buffer.clear();
                 self.start = 0;
                 self.searched = 0;
@@ -208,9 +251,16 @@ impl Deframer {
         }
     }
 
-    fn drop_noise(&mut self, bytes: usize) {
-        self.noise += bytes;
-        self.noise_total += bytes as u64;
+    /// Counts what lies before `end` as noise. Line ends and blanks between blocks mean nothing.
+    fn drop_noise(&mut self, end: usize) {
+        let bytes = &self.buffer[self.start..end];
+        if bytes.iter().all(|byte| is_blank(*byte)) {
+            return;
+        }
+        let room = NOISE_BYTES_KEPT.saturating_sub(self.noise_kept.len()).min(bytes.len());
+        self.noise_kept.extend_from_slice(&bytes[..room]);
+        self.noise += bytes.len();
+        self.noise_total += bytes.len() as u64;
     }
 
     fn check_length(&mut self, end: usize) -> Option<Result<Frame, FrameError>> {
@@ -235,6 +285,11 @@ impl Deframer {
         let noise = std::mem::take(&mut self.noise);
         Frame { bytes, noise, bare_end, restarted: std::mem::take(&mut self.restarted) }
     }
+}
+
+/// What senders put between blocks without meaning anything by it.
+fn is_blank(byte: u8) -> bool {
+    matches!(byte, b'\r' | b'\n' | b' ' | 0)
 }
 
 /// The block that carries `payload`.

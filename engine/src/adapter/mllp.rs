@@ -1,0 +1,66 @@
+//! MLLP over TCP and TLS: the listener that receive locations use, and the client of send ports.
+//!
+//! Frames go in and come out here; what they mean, and what is answered, is decided elsewhere
+//! (`receive`, `send`). The block format itself is `orderly_hl7::mllp`.
+
+mod client;
+mod connection;
+mod listener;
+mod outlet;
+#[cfg(test)]
+mod tests;
+pub mod tls;
+
+pub use client::{Client, ClientError, Dial};
+pub use listener::{BindError, ConnectionTotal, Counters, Listener};
+pub use outlet::{Answer, Reply};
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// What came in on a connection.
+#[derive(Debug)]
+pub enum Input {
+    /// The payload of a whole block.
+    Frame(Vec<u8>),
+    /// Bytes outside a block, the first few thousand of a connection. They are never answered.
+    Noise(Vec<u8>),
+    /// The beginning of a block whose end did not come, because the connection ended or time was up.
+    Incomplete(Vec<u8>),
+    /// The beginning of a block above the limit. The connection closes after the answer.
+    TooLarge(Vec<u8>),
+}
+
+/// Who is at the other end of a connection.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// Address it connects from.
+    pub address: SocketAddr,
+    /// Running number of the connection within this process: "one sender" for `order: source`.
+    pub connection: u64,
+    /// What its certificate says, when it showed one.
+    pub certificate: Option<Arc<PeerCertificate>>,
+}
+
+/// The certificate a peer showed and we verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerCertificate {
+    /// SHA-256 of the certificate, in lower-case hexadecimal digits.
+    pub sha256: String,
+}
+
+/// Whether the connection may go on reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// The next frame may follow at once.
+    Queued,
+    /// The next frame has to wait for the reply to this one, or it could overtake it.
+    Alone,
+}
+
+/// Takes what a listener receives.
+pub trait Intake: Send + Sync + 'static {
+    /// Takes one input of `peer` and answers it, now or later, through `reply`. Runs on the task of the
+    /// connection, so it must not block.
+    fn take(&self, input: Input, peer: &Peer, reply: Reply) -> Taken;
+}

@@ -1,0 +1,4 @@
+//! placeholder
+
+pub mod catcher;
+pub mod render;
