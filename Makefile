@@ -1,0 +1,27 @@
+# The front door. Every target works from a clean clone on Debian or Ubuntu with a Rust toolchain.
+
+.PHONY: run test bench check crash
+
+run: ## Build and start the demo hospital (Ctrl-C stops it; its data is kept in ./data)
+	@scripts/install.sh run
+	cargo build --release --locked --bin orderly
+	@exec target/release/orderly demo --site sites/demo --data data
+
+test: ## All tests, the browser ones too
+	@scripts/install.sh test
+	@scripts/test.sh
+
+check: ## What a change must pass before the tests: format, lints, site folders
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo run --locked --quiet --bin orderly -- check sites/demo
+	cargo run --locked --quiet --bin orderly -- check sites/bench
+
+bench: ## The benchmarks, as a table with ratios
+	@scripts/install.sh run
+	cargo build --release --locked --bin orderly
+	target/release/orderly bench
+
+crash: ## The long crash test: KILLS=1000 SEED=1
+	@scripts/install.sh run
+	ORDERLY_CRASH_KILLS=$(or $(KILLS),1000) ORDERLY_CRASH_SEED=$(or $(SEED),1) cargo test --release --locked -p orderly-tests --test crash -- --nocapture

@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Format, lints, and every test, against a throw-away Postgres that this script starts and removes.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+bin=${ORDERLY_PG_BIN:-$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -n 1)}
+[ -n "$bin" ] || bin=$(dirname "$(command -v initdb)")
+place=$(mktemp -d /tmp/orderly-test.XXXXXX)
+chmod 755 "$place"
+as_postgres=()
+if [ "$(id -u)" -eq 0 ]; then
+    chown postgres "$place"
+    as_postgres=(setpriv --reuid=postgres --regid=postgres --clear-groups)
+fi
+stop() {
+    "${as_postgres[@]}" "$bin/pg_ctl" -D "$place/data" -m immediate stop >/dev/null 2>&1 || true
+    rm -rf "$place"
+}
+trap stop EXIT
+
+(
+    cd /
+    "${as_postgres[@]}" "$bin/initdb" -D "$place/data" -U orderly -E UTF8 --locale=C.UTF-8 --auth=trust --no-sync >/dev/null
+    "${as_postgres[@]}" "$bin/pg_ctl" -D "$place/data" -l "$place/log" -w -o "-c listen_addresses='' \
+        -c unix_socket_directories='$place' -c max_connections=400 -c shared_buffers=256MB \
+        -c max_wal_size=2GB -c autovacuum_naptime=10s" start >/dev/null
+)
+export ORDERLY_TEST_DATABASE_URL="postgres://orderly@localhost/postgres?host=$place"
+
+cargo fmt --all --check
+cargo clippy --locked --workspace --all-targets -- -D warnings
+# The program itself, which the end-to-end and crash tests start.
+cargo build --locked --bin orderly
+cargo test --locked --workspace

@@ -1,0 +1,184 @@
+//! Load generator and sink: closed loop, one message outstanding a connection, answers checked by control id.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+
+const FRAME_END: u8 = 0x1c;
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What one run gave.
+pub(crate) struct Measured {
+    pub(crate) messages: u64,
+    pub(crate) elapsed: Duration,
+    /// Sent to acknowledged, sorted.
+    pub(crate) latencies: Vec<Duration>,
+}
+
+impl Measured {
+    pub(crate) fn per_second(&self) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "counts of a benchmark stay far below 2^52")]
+        let messages = self.messages as f64;
+        messages / self.elapsed.as_secs_f64()
+    }
+
+    pub(crate) fn percentile(&self, percent: usize) -> Duration {
+        let index = (self.latencies.len() * percent / 100).min(self.latencies.len().saturating_sub(1));
+        self.latencies.get(index).copied().unwrap_or_default()
+    }
+}
+
+/// A laboratory result of about 444 bytes; `control` is its MSH-10, `patient` its PID-3.1.
+pub(crate) fn result_message(control: &str, patient: u64) -> String {
+    format!(
+        "MSH|^~\\&|LIS|BENCH|ORDERLY|BENCH|20260301101500||ORU^R01^ORU_R01|{control}|P|2.5.1\r\
+         PID|1||{patient}^^^NORTH^MR||Aldermark^Testa||19800101|F|||1 Sample Street^^Northgate\r\
+         PV1|1|I|4A^401^1\r\
+         ORC|RE|P{patient}^OE|L{patient}^LIS\r\
+         OBR|1|P{patient}^OE|L{patient}^LIS|CHEM^Chemistry^L|||20260301100000\r\
+         OBX|1|NM|2823-3^Potassium^LN||4.1|mmol/L|3.5-5.1|N|||F\r\
+         OBX|2|NM|2345-7^Glucose^LN||5.6|mmol/L|3.9-7.8|N|||F\r"
+    )
+}
+
+/// Sends for `duration` over `connections` and waits for the last answers.
+///
+/// `run` makes the control ids of this run unlike those of any other.
+pub(crate) async fn generate(address: &str, run: &str, connections: usize, duration: Duration) -> anyhow::Result<Measured> {
+    let started = Instant::now();
+    let mut tasks = Vec::with_capacity(connections);
+    for connection in 0..connections {
+        let (address, run) = (address.to_owned(), run.to_owned());
+        tasks.push(tokio::spawn(async move { converse(&address, &run, connection, started + duration).await }));
+    }
+    let mut latencies = Vec::new();
+    for task in tasks {
+        latencies.append(&mut task.await??);
+    }
+    let elapsed = started.elapsed();
+    latencies.sort_unstable();
+    Ok(Measured { messages: latencies.len() as u64, elapsed, latencies })
+}
+
+async fn converse(address: &str, run: &str, connection: usize, until: Instant) -> anyhow::Result<Vec<Duration>> {
+    let mut stream = TcpStream::connect(address).await.with_context(|| format!("could not connect to {address}"))?;
+    stream.set_nodelay(true)?;
+    let mut latencies = Vec::new();
+    let mut buffer = vec![0; 8192];
+    let mut frame = Vec::with_capacity(600);
+    let mut number = 0_u64;
+    while Instant::now() < until {
+        number += 1;
+        let control = format!("{run}{connection:x}X{number:x}");
+        let patient = 100_000 + (connection as u64) * 1000 + number % 50;
+        frame.clear();
+        frame.push(0x0b);
+        frame.extend_from_slice(result_message(&control, patient).as_bytes());
+        frame.extend_from_slice(&[FRAME_END, b'\r']);
+        let sent = Instant::now();
+        stream.write_all(&frame).await?;
+        let length = tokio::time::timeout(ANSWER_TIMEOUT, read_frame(&mut stream, &mut buffer)).await.context("no acknowledgment within 30 s")??;
+        latencies.push(sent.elapsed());
+        check_answer(&buffer[..length], &control)?;
+    }
+    Ok(latencies)
+}
+
+fn check_answer(answer: &[u8], control: &str) -> anyhow::Result<()> {
+    let at = answer.windows(4).position(|four| four == b"MSA|").context("the answer has no MSA segment")?;
+    let msa = &answer[at + 4..];
+    ensure!(msa.starts_with(b"AA|") || msa.starts_with(b"CA|"), "the answer is not positive: {}", String::from_utf8_lossy(&msa[..msa.len().min(60)]));
+    ensure!(msa[3..].starts_with(control.as_bytes()), "the answer is for another message");
+    Ok(())
+}
+
+async fn read_frame(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> anyhow::Result<usize> {
+    let mut length = 0;
+    loop {
+        let read = stream.read(&mut buffer[length..]).await?;
+        if read == 0 {
+            bail!("the connection was closed before the answer");
+        }
+        length += read;
+        if length >= 2 && buffer[length - 2] == FRAME_END {
+            return Ok(length);
+        }
+        if length == buffer.len() {
+            buffer.resize(length * 2, 0);
+        }
+    }
+}
+
+/// Receives, answers AA and counts.
+pub(crate) struct Sink {
+    received: Arc<AtomicU64>,
+    stop: CancellationToken,
+}
+
+impl Sink {
+    /// Listens at `address`.
+    pub(crate) async fn open(address: &str) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind(address).await.with_context(|| format!("could not listen on {address}"))?;
+        let received = Arc::new(AtomicU64::new(0));
+        let stop = CancellationToken::new();
+        let (counter, stopped) = (received.clone(), stop.clone());
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    () = stopped.cancelled() => return,
+                    accepted = listener.accept() => {
+                        let Ok((stream, _)) = accepted else { continue };
+                        let (counter, stopped) = (counter.clone(), stopped.clone());
+                        tokio::spawn(async move {
+                            tokio::select! {
+                                () = stopped.cancelled() => {}
+                                _ = take_all(stream, counter) => {}
+                            }
+                        });
+                    }
+                }
+            }
+        });
+        Ok(Self { received, stop })
+    }
+
+    pub(crate) fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn close(&self) {
+        self.stop.cancel();
+    }
+}
+
+async fn take_all(mut stream: TcpStream, counter: Arc<AtomicU64>) -> anyhow::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut buffer = Vec::with_capacity(16 * 1024);
+    loop {
+        if stream.read_buf(&mut buffer).await? == 0 {
+            return Ok(());
+        }
+        while let Some(end) = buffer.iter().position(|byte| *byte == FRAME_END) {
+            let control = field(&buffer[..end], 9).unwrap_or_default().to_vec();
+            let mut answer = b"\x0bMSH|^~\\&|SINK|BENCH|ORDERLY|BENCH|20260301101500||ACK^R01|S".to_vec();
+            answer.extend_from_slice(&control);
+            answer.extend_from_slice(b"|P|2.5.1\rMSA|AA|");
+            answer.extend_from_slice(&control);
+            answer.extend_from_slice(b"\r\x1c\r");
+            counter.fetch_add(1, Ordering::Relaxed);
+            stream.write_all(&answer).await?;
+            let next = (end + 2).min(buffer.len());
+            buffer.drain(..next);
+        }
+    }
+}
+
+/// The MSH field behind the `bars`th bar.
+fn field(message: &[u8], bars: usize) -> Option<&[u8]> {
+    message.split(|byte| *byte == b'|').nth(bars)
+}

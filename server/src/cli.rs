@@ -1,0 +1,191 @@
+//! The command line of `orderly`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Orderly: orchestration and business rules for HL7.
+#[derive(Parser)]
+#[command(name = "orderly", version, about, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Run the server.
+    Serve(Serve),
+    /// Run the server with the sample hospital and simulated departments around it.
+    Demo(Serve),
+    /// Check a site folder: every file, all rule tests and scenarios. Needs no database.
+    Check(Check),
+    /// Run the rule tests and scenarios of a site folder.
+    Test(Check),
+    /// Show what deploying a site folder would change, and do it.
+    Deploy(Deploy),
+    /// Write the running site folder, byte for byte.
+    Export(Export),
+    /// Work with HL7 messages in files; `-` is standard input.
+    #[command(subcommand)]
+    Hl7(Hl7),
+    /// The audit chain.
+    #[command(subcommand)]
+    Audit(Audit),
+    /// Measure this machine: receive to acknowledgment, full flow, CPU per message, against its limits.
+    Bench(Bench),
+}
+
+#[derive(Args)]
+pub(crate) struct Database {
+    /// Postgres to use; without it a private one is started below the data folder.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    pub(crate) database_url: Option<String>,
+    /// Folder for the private Postgres and files that this installation makes.
+    #[arg(long, default_value = "data")]
+    pub(crate) data: PathBuf,
+}
+
+#[derive(Args)]
+pub(crate) struct Serve {
+    /// Site folder to deploy at the start.
+    #[arg(long)]
+    pub(crate) site: PathBuf,
+    #[command(flatten)]
+    pub(crate) database: Database,
+    /// Address of the console and the HTTP API.
+    #[arg(long, default_value = "127.0.0.1:8080")]
+    pub(crate) http: SocketAddr,
+    /// Certificate chain of the console (PEM), for addresses beyond loopback.
+    #[arg(long, requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// Key of the console's certificate (PEM).
+    #[arg(long, requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// Addresses of the proxy that speaks TLS for the console.
+    #[arg(long, value_name = "CIDR")]
+    pub(crate) behind_proxy: Option<String>,
+    /// Environment whose values apply (`site.<environment>.yaml`).
+    #[arg(long, env = "ORDERLY_ENVIRONMENT")]
+    pub(crate) environment: Option<String>,
+    /// Write logs as JSON lines.
+    #[arg(long)]
+    pub(crate) log_json: bool,
+    /// Accept a Postgres that may lose what it acknowledged; for tests only.
+    #[arg(long, hide = true)]
+    pub(crate) accept_unsafe_postgres: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Check {
+    /// Site folder.
+    pub(crate) site: PathBuf,
+    /// One JSON object a line.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Warnings count as errors.
+    #[arg(long)]
+    pub(crate) warnings: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Deploy {
+    /// Site folder.
+    pub(crate) site: PathBuf,
+    #[command(flatten)]
+    pub(crate) database: Database,
+    #[arg(long, env = "ORDERLY_ENVIRONMENT")]
+    pub(crate) environment: Option<String>,
+    /// Show the plan and stop: exit 0 when there is nothing to do, 1 when there are changes.
+    #[arg(long)]
+    pub(crate) plan: bool,
+    /// Do not ask.
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Why, for the record.
+    #[arg(long, default_value = "")]
+    pub(crate) reason: String,
+}
+
+#[derive(Args)]
+pub(crate) struct Export {
+    /// Folder to write.
+    pub(crate) folder: PathBuf,
+    #[command(flatten)]
+    pub(crate) database: Database,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Hl7 {
+    /// Print each message as JSON.
+    Parse {
+        /// One JSON object a line.
+        #[arg(long)]
+        json: bool,
+        file: PathBuf,
+    },
+    /// Print the decoded value of each path, one a line.
+    Get {
+        /// Tell value, empty and delete apart.
+        #[arg(long)]
+        json: bool,
+        file: PathBuf,
+        #[arg(required = true)]
+        paths: Vec<String>,
+    },
+    /// Validate; exit 1 when there are errors.
+    Validate {
+        #[arg(long)]
+        json: bool,
+        #[arg(long, default_value = "standard")]
+        level: String,
+        file: PathBuf,
+    },
+    /// Print the acknowledgment of each message.
+    Ack {
+        #[arg(long, value_enum, default_value_t = Mode::Original)]
+        mode: Mode,
+        #[arg(long)]
+        code: Option<String>,
+        file: PathBuf,
+    },
+    /// Send messages by MLLP and print the answers.
+    Send {
+        #[arg(long)]
+        to: String,
+        files: Vec<PathBuf>,
+    },
+    /// Receive messages by MLLP, print them and answer AA.
+    Listen {
+        #[arg(long)]
+        port: u16,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Mode {
+    Original,
+    Enhanced,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Audit {
+    /// Recompute the chain from the rows and name the first that does not fit.
+    Verify {
+        #[command(flatten)]
+        database: Database,
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Args)]
+pub(crate) struct Bench {
+    /// Seconds for each measurement.
+    #[arg(long, default_value_t = 8)]
+    pub(crate) seconds: u64,
+    /// Connections of the full flow.
+    #[arg(long, default_values_t = [64, 256])]
+    pub(crate) flow_connections: Vec<usize>,
+}

@@ -1,0 +1,35 @@
+//! What end-to-end tests stand on: a real server process on a database of its own, and the systems around it.
+
+mod party;
+mod server;
+
+pub use party::{Answering, Receiver, Sender};
+pub use server::{Database, Server};
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How long a test waits for something that must happen before it fails.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The repository.
+pub fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Asks again and again until `probe` gives something; fails with `what` when patience ends.
+///
+/// # Panics
+///
+/// When nothing came in time.
+pub async fn eventually<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = probe().await {
+            return found;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "this did not happen within {PATIENCE:?}: {what}");
+        // The probes look at another process (a database, a page) that offers no signal to wait for.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

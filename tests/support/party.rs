@@ -1,0 +1,159 @@
+//! The systems around the server: senders and receivers on real sockets, each keeping its own ledger.
+
+use std::sync::{Arc, Mutex};
+
+use orderly_hl7::Message;
+use orderly_hl7::mllp::{self, Deframer};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+use crate::{PATIENCE, eventually};
+
+/// What a receiver answers to a message; none: it stays silent.
+pub type Answering = Arc<dyn Fn(&Message) -> Option<String> + Send + Sync>;
+
+/// A receiving system.
+pub struct Receiver {
+    address: String,
+    received: Arc<Mutex<Vec<Message>>>,
+    task: JoinHandle<()>,
+}
+
+impl Receiver {
+    /// Listens on a free port and answers AA to everything.
+    pub async fn open() -> Self {
+        Self::answering(Arc::new(|message| Some(acknowledgment(message, "AA")))).await
+    }
+
+    /// Listens on a free port and answers as told.
+    ///
+    /// # Panics
+    ///
+    /// When no port is free.
+    pub async fn answering(answer: Answering) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+        let address = listener.local_addr().expect("it is bound").to_string();
+        let received = Arc::new(Mutex::new(Vec::new()));
+        let ledger = received.clone();
+        let task = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(take(stream, answer.clone(), ledger.clone()));
+            }
+        });
+        Self { address, received, task }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// All it has received, in order.
+    ///
+    /// # Panics
+    ///
+    /// Never while no other holder panicked.
+    pub fn received(&self) -> Vec<Message> {
+        self.received.lock().expect("nothing panics while it holds the ledger").clone()
+    }
+
+    /// Waits for a message that `wanted` accepts.
+    pub async fn expect(&self, what: &str, wanted: impl Fn(&Message) -> bool) -> Message {
+        eventually(what, async || self.received().into_iter().find(|message| wanted(message))).await
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn take(mut stream: TcpStream, answer: Answering, ledger: Arc<Mutex<Vec<Message>>>) {
+    let mut deframer = Deframer::default();
+    let mut buffer = vec![0; 16 * 1024];
+    while let Ok(length @ 1..) = stream.read(&mut buffer).await {
+        deframer.push(&buffer[..length]);
+        while let Some(Ok(frame)) = deframer.next() {
+            let Ok(message) = Message::parse(frame.into_bytes()) else { continue };
+            let answer = answer(&message);
+            ledger.lock().expect("nothing panics while it holds the ledger").push(message);
+            if let Some(answer) = answer
+                && stream.write_all(&mllp::frame(answer.as_bytes())).await.is_err()
+            {
+                return;
+            }
+        }
+    }
+}
+
+/// An original-mode acknowledgment.
+pub(crate) fn acknowledgment(message: &Message, code: &str) -> String {
+    format!(
+        "MSH|^~\\&|{}|{}|{}|{}|20260301||ACK|A{}|P|{}\rMSA|{code}|{}\r",
+        message.text("MSH-5"),
+        message.text("MSH-6"),
+        message.text("MSH-3"),
+        message.text("MSH-4"),
+        message.text("MSH-10"),
+        message.text("MSH-12"),
+        message.text("MSH-10"),
+    )
+}
+
+/// A sending system with one connection.
+pub struct Sender {
+    stream: TcpStream,
+    deframer: Deframer,
+}
+
+impl Sender {
+    /// Connects.
+    ///
+    /// # Errors
+    ///
+    /// When nobody listens.
+    pub async fn connect(address: &str) -> std::io::Result<Self> {
+        let stream = TcpStream::connect(address).await?;
+        Ok(Self { stream, deframer: Deframer::default() })
+    }
+
+    /// Writes bytes as they are.
+    ///
+    /// # Errors
+    ///
+    /// When the connection is gone.
+    pub async fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.stream.write_all(bytes).await
+    }
+
+    /// Sends one message and waits for the answer; none when the connection ended without one.
+    ///
+    /// # Panics
+    ///
+    /// When nothing happens at all.
+    pub async fn send(&mut self, message: &str) -> Option<Message> {
+        self.write(&mllp::frame(message.as_bytes())).await.ok()?;
+        self.answer().await
+    }
+
+    /// The next answer; none when the connection ended without one.
+    ///
+    /// # Panics
+    ///
+    /// When nothing happens at all.
+    pub async fn answer(&mut self) -> Option<Message> {
+        let mut buffer = [0; 4096];
+        loop {
+            if let Some(frame) = self.deframer.next() {
+                return Message::parse(frame.ok()?.into_bytes()).ok();
+            }
+            let length = tokio::time::timeout(PATIENCE, self.stream.read(&mut buffer)).await.expect("the server answers or closes").ok()?;
+            if length == 0 {
+                return None;
+            }
+            self.deframer.push(&buffer[..length]);
+        }
+    }
+}
