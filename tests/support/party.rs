@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use orderly_hl7::Message;
-use orderly_hl7::mllp::{self, Deframer};
+use orderly_hl7::mllp::{self, Deframer, FrameLimits};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -71,12 +71,12 @@ impl Drop for Receiver {
 }
 
 async fn take(mut stream: TcpStream, answer: Answering, ledger: Arc<Mutex<Vec<Message>>>) {
-    let mut deframer = Deframer::default();
+    let mut deframer = Deframer::new(FrameLimits::default());
     let mut buffer = vec![0; 16 * 1024];
     while let Ok(length @ 1..) = stream.read(&mut buffer).await {
         deframer.push(&buffer[..length]);
         while let Some(Ok(frame)) = deframer.next() {
-            let Ok(message) = Message::parse(frame.into_bytes()) else { continue };
+            let Ok(message) = Message::parse(frame.bytes) else { continue };
             let answer = answer(&message);
             ledger.lock().expect("nothing panics while it holds the ledger").push(message);
             if let Some(answer) = answer
@@ -116,7 +116,7 @@ impl Sender {
     /// When nobody listens.
     pub async fn connect(address: &str) -> std::io::Result<Self> {
         let stream = TcpStream::connect(address).await?;
-        Ok(Self { stream, deframer: Deframer::default() })
+        Ok(Self { stream, deframer: Deframer::new(FrameLimits::default()) })
     }
 
     /// Writes bytes as they are.
@@ -147,7 +147,7 @@ impl Sender {
         let mut buffer = [0; 4096];
         loop {
             if let Some(frame) = self.deframer.next() {
-                return Message::parse(frame.ok()?.into_bytes()).ok();
+                return Message::parse(frame.ok()?.bytes).ok();
             }
             let length = tokio::time::timeout(PATIENCE, self.stream.read(&mut buffer)).await.expect("the server answers or closes").ok()?;
             if length == 0 {
@@ -156,4 +156,10 @@ impl Sender {
             self.deframer.push(&buffer[..length]);
         }
     }
+}
+
+/// CA where MSH-15 asks for an accept acknowledgment, else AA.
+pub fn answer_as_asked(message: &Message) -> String {
+    let code = if matches!(message.text("MSH-15").as_str(), "AL" | "SU") { "CA" } else { "AA" };
+    acknowledgment(message, code)
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chrono::Utc;
 use orderly_hl7::Message;
-use orderly_hl7::mllp::{self, Deframer};
+use orderly_hl7::mllp::{self, Deframer, FrameLimits};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -51,12 +51,12 @@ pub(crate) async fn listen(
 }
 
 async fn converse(name: &str, mut stream: TcpStream, outbox: Option<Outbox>, on_message: OnMessage) {
-    let mut deframer = Deframer::default();
+    let mut deframer = Deframer::new(FrameLimits::default());
     let mut buffer = vec![0; 16 * 1024];
     while let Ok(length @ 1..) = stream.read(&mut buffer).await {
         deframer.push(&buffer[..length]);
         while let Some(Ok(frame)) = deframer.next() {
-            let Ok(message) = Message::parse(frame.into_bytes()) else { continue };
+            let Ok(message) = Message::parse(frame.bytes) else { continue };
             let (answer, later) = answers(name, &message);
             if stream.write_all(&mllp::frame(answer.as_bytes())).await.is_err() {
                 return;
@@ -143,7 +143,7 @@ async fn deliver(hub: String, mut waiting: mpsc::UnboundedReceiver<String>) {
 /// Sends one message and waits for its answer; none when the connection broke or nothing came in time.
 async fn exchange(stream: &mut TcpStream, message: &[u8]) -> Option<Vec<u8>> {
     stream.write_all(&mllp::frame(message)).await.ok()?;
-    let mut deframer = Deframer::default();
+    let mut deframer = Deframer::new(FrameLimits::default());
     let mut buffer = [0; 4096];
     tokio::time::timeout(ANSWER_TIMEOUT, async {
         loop {
@@ -153,7 +153,7 @@ async fn exchange(stream: &mut TcpStream, message: &[u8]) -> Option<Vec<u8>> {
             }
             deframer.push(&buffer[..length]);
             if let Some(answer) = deframer.next() {
-                return answer.ok().map(|frame| frame.into_bytes());
+                return answer.ok().map(|frame| frame.bytes);
             }
         }
     })

@@ -1,0 +1,1 @@
+//! Stories of the made-up hospital, through real sockets, a real database and a real server process.
