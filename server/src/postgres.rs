@@ -75,6 +75,21 @@ impl PrivatePostgres {
             .application_name("orderly")
     }
 
+    /// The same as an address, for another process.
+    pub(crate) fn url(&self) -> String {
+        format!("postgres://{NAME}@localhost/{NAME}?host={}", self.socket.display())
+    }
+
+    /// Process id of the server.
+    ///
+    /// # Errors
+    ///
+    /// When it does not run.
+    pub(crate) fn process_id(&self) -> anyhow::Result<u32> {
+        let content = fs::read_to_string(self.data.join("postmaster.pid"))?;
+        content.lines().next().and_then(|line| line.trim().parse().ok()).context("Postgres does not run")
+    }
+
     /// Stops the server, unless another process uses it.
     pub(crate) fn stop(mut self) -> anyhow::Result<()> {
         if self.lock.take().is_none() {

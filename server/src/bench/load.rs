@@ -116,6 +116,8 @@ async fn read_frame(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> anyhow::Res
 
 /// Receives, answers AA and counts.
 pub(crate) struct Sink {
+    /// Where it listens.
+    pub(crate) address: String,
     received: Arc<AtomicU64>,
     stop: CancellationToken,
 }
@@ -124,6 +126,7 @@ impl Sink {
     /// Listens at `address`.
     pub(crate) async fn open(address: &str) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(address).await.with_context(|| format!("could not listen on {address}"))?;
+        let address = listener.local_addr()?.to_string();
         let received = Arc::new(AtomicU64::new(0));
         let stop = CancellationToken::new();
         let (counter, stopped) = (received.clone(), stop.clone());
@@ -144,7 +147,7 @@ impl Sink {
                 }
             }
         });
-        Ok(Self { received, stop })
+        Ok(Self { address, received, stop })
     }
 
     pub(crate) fn received(&self) -> u64 {

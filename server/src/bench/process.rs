@@ -15,12 +15,15 @@ pub(crate) fn cpu_of(pid: u32) -> Duration {
     Duration::from_millis((ticks(11) + ticks(12) + ticks(13) + ticks(14)) * 1000 / TICKS_PER_SECOND)
 }
 
-/// CPU time of all processes whose program name is `name`, ended children included.
-pub(crate) fn cpu_of_all(name: &str) -> Duration {
-    processes()
-        .filter(|pid| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == name))
-        .map(cpu_of)
-        .sum()
+/// CPU time of a process and of those it started, ended ones included.
+pub(crate) fn cpu_of_tree(pid: u32) -> Duration {
+    let children = processes().filter(|child| parent_of(*child) == Some(pid));
+    cpu_of(pid) + children.map(cpu_of).sum::<Duration>()
+}
+
+fn parent_of(pid: u32) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("PPid:")?.trim().parse().ok())
 }
 
 /// Resident memory in KiB.
