@@ -1,9 +1,11 @@
 //! What end-to-end tests stand on: a real server process on a database of its own, and the systems around it.
 
+mod console;
 pub mod hospital;
 mod party;
 mod server;
 
+pub use console::{Console, Page};
 pub use party::{Answering, Receiver, Sender, answer_as_asked};
 pub use server::{Database, Server};
 
