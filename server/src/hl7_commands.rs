@@ -59,8 +59,7 @@ fn print_readable(out: &mut impl std::io::Write, message: &Message) -> anyhow::R
     for segment in message.segments() {
         writeln!(out, "{}", segment.id())?;
         for number in 1..=segment.field_count() {
-            let raw = segment.field(number).raw();
-            if !raw.is_empty() {
+            if let Some(raw) = segment.field(number).raw().filter(|raw| !raw.is_empty()) {
                 writeln!(out, "  {}-{number:<4} {}", segment.id(), String::from_utf8_lossy(raw))?;
             }
         }

@@ -31,9 +31,9 @@ fn page(catcher: &MailCatcher) -> String {
         let _infallible = write!(
             rows,
             "<details><summary><b>{}</b> <span>to {}</span></summary><pre>{}</pre></details>",
-            escape(&mail.subject()),
-            escape(&mail.recipients.join(", ")),
-            link(&escape(&mail.text()))
+            escape(&mail.subject),
+            escape(&mail.to.join(", ")),
+            link(&escape(&mail.text))
         );
     }
     if rows.is_empty() {

@@ -49,7 +49,8 @@ impl Addresses {
 ///
 /// An address that is taken; the text names it.
 pub(crate) async fn start_surroundings(addresses: &Addresses, stop: &CancellationToken) -> anyhow::Result<()> {
-    let catcher = MailCatcher::bind(&addresses.smtp)
+    let address = addresses.smtp.parse().map_err(|_| anyhow::anyhow!("`{}` is not an address such as 127.0.0.1:2525", addresses.smtp))?;
+    let catcher = MailCatcher::bind(address)
         .await
         .map_err(|error| anyhow::anyhow!("the mail catcher could not listen on {}: {error}", addresses.smtp))?;
     mailbox::serve(&addresses.mailbox, catcher, stop.clone()).await?;
