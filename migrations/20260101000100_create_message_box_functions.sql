@@ -225,6 +225,46 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION unpark IS 'Parked work that was delivered or given up; each row must be there, so only one delivery of a retry counts.';
 
+CREATE FUNCTION lock_parked(p_lane integer[]) RETURNS integer
+LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock(6, l) FROM unnest(p_lane) AS l;
+    RETURN cardinality(p_lane);
+END $$;
+COMMENT ON FUNCTION lock_parked IS 'Whoever adds or removes parked rows of a lane holds its lock, so that nothing stays behind a head that is gone. Lanes ascending.';
+
+CREATE FUNCTION release_parked(p_now timestamptz, p_lane integer[], p_key bigint[]) RETURNS boolean[]
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF cardinality(p_lane) = 0 THEN
+        RETURN '{}';
+    END IF;
+    UPDATE parked p
+       SET state = 1, due_at = p_now, version = p.version + 1
+      FROM (SELECT DISTINCT u.lane, u.key FROM unnest(p_lane, p_key) AS u(lane, key)) u
+     WHERE p.id = (SELECT b.id FROM parked b
+                    WHERE b.lane = u.lane AND b.key = u.key AND b.state = 3
+                    ORDER BY b.sequence LIMIT 1)
+       AND NOT EXISTS (SELECT FROM parked h WHERE h.lane = u.lane AND h.key = u.key AND h.state <> 3);
+    RETURN (SELECT array_agg(EXISTS (SELECT FROM parked p WHERE p.lane = u.lane AND p.key = u.key) ORDER BY u.place)
+              FROM unnest(p_lane, p_key) WITH ORDINALITY AS u(lane, key, place));
+END $$;
+COMMENT ON FUNCTION release_parked IS 'Where a key has no head any more, the first of what waits behind it becomes one, due now. Tells for each key whether anything of it is still parked.';
+
+CREATE FUNCTION close_expectations(p_message bigint[], p_instance bigint[], p_send integer[]) RETURNS integer
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF cardinality(p_message) > 0 THEN
+        DELETE FROM expectation e
+         USING unnest(p_message, p_instance, p_send) AS u(message, instance, send)
+         WHERE e.message_id = u.message
+           AND e.instance = u.instance
+           AND e.send = u.send;
+    END IF;
+    RETURN cardinality(p_message);
+END $$;
+COMMENT ON FUNCTION close_expectations IS 'The awaited answers have come, or never will.';
+
 -- Orchestrations --------------------------------------------------------------------------------------------
 
 CREATE FUNCTION save_instances(

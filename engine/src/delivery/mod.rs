@@ -1,48 +1,308 @@
 //! Send lanes: gives each lane's work to its sender in order, and commits what came of it (T3).
+//!
+//! A lane never waits for a retry: what failed is parked in the transaction that advances the cursor, and later work of
+//! its key is parked behind it. At most [`UNCONFIRMED_MAX`] deliveries of a lane wait for their commit: that bounds what
+//! a crash sends twice.
 
+mod batch;
+mod committer;
+mod retry;
 mod types;
 
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
+use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::current::Running;
+use crate::ids::MessageId;
+use crate::lane::{Item, Lanes};
+use crate::node::{Claimed, Node};
+use crate::notice::Notices;
+use crate::store::{Error, Store};
+use crate::work::{Detail, Kind};
 
 pub use types::{Answer, Outcome, SendWork};
 
+/// Deliveries of one lane that may wait for their commit.
+pub const UNCONFIRMED_MAX: usize = 500;
+
 /// The node's send lanes and the committer of what came of them. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Deliveries;
+pub struct Deliveries {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    store: Store,
+    lanes: Lanes,
+    node: Arc<Node>,
+    running: Running,
+    notices: Notices,
+    states: Mutex<HashMap<i32, State>>,
+    done: mpsc::UnboundedSender<Done>,
+    opened: mpsc::UnboundedSender<SendLane>,
+    waiting: tokio::sync::Mutex<mpsc::UnboundedReceiver<SendLane>>,
+    retries: Notify,
+}
+
+/// A send lane in memory.
+#[derive(Debug)]
+struct State {
+    subscriber: i32,
+    holds_keys: bool,
+    notify: Arc<Notify>,
+    /// Keys with parked work: what follows is parked behind it. May name a key too many, never one too few.
+    blocked: HashSet<i64>,
+    /// Retries that are due, loaded.
+    due: VecDeque<SendWork>,
+    /// Parked rows that are loaded or being sent.
+    retrying: HashSet<i64>,
+    /// Given out or on the way to the committer.
+    unconfirmed: usize,
+    closed: bool,
+}
+
+/// What the committer gets.
+#[derive(Debug)]
+enum Done {
+    /// An attempt was made.
+    Attempt(SendWork, Outcome),
+    /// Work whose key is blocked.
+    Behind(Item),
+    /// Work that cannot be sent at all.
+    Unreadable(Item),
+    /// Bytes were written.
+    Written { lane: i32, message: MessageId, send: crate::work::SendDetail, at: DateTime<Utc> },
+}
 
 /// One lane of a send port, owned by this node. One sender takes its work in order.
 #[derive(Debug)]
-pub struct SendLane;
+pub struct SendLane {
+    lane: i32,
+    send_port: String,
+    notify: Arc<Notify>,
+    shared: Arc<Shared>,
+}
 
 impl Deliveries {
-    /// The next lane that this node owns and that has no sender yet; none when the node shuts down.
+    /// Starts the committer and the loader of due retries.
+    pub(crate) async fn start(
+        store: &Store,
+        lanes: &Lanes,
+        node: &Arc<Node>,
+        running: &Running,
+        notices: &Notices,
+        tasks: &TaskTracker,
+        stop: &CancellationToken,
+    ) -> Result<Self, Error> {
+        let (done, outcomes) = mpsc::unbounded_channel();
+        let (opened, waiting) = mpsc::unbounded_channel();
+        let shared = Arc::new(Shared {
+            store: store.clone(),
+            lanes: lanes.clone(),
+            node: node.clone(),
+            running: running.clone(),
+            notices: notices.clone(),
+            states: Mutex::new(HashMap::new()),
+            done,
+            opened,
+            waiting: tokio::sync::Mutex::new(waiting),
+            retries: Notify::new(),
+        });
+        let committer = committer::Committer::open(&shared).await?;
+        tasks.spawn(committer::run(committer, outcomes, stop.clone()));
+        tasks.spawn(retry::run(shared.clone(), stop.clone()));
+        Ok(Self { shared })
+    }
+
+    /// Starts lanes that this node just claimed: their cursors, and the keys that parked work holds.
+    pub(crate) async fn open(&self, claimed: &[Claimed]) -> Result<(), Error> {
+        let numbers: Vec<i32> = claimed.iter().map(|lane| lane.lane).collect();
+        let held = sqlx::query!(
+            r#"SELECT DISTINCT lane AS "lane!", key FROM parked WHERE lane = ANY ($1)"#,
+            &numbers
+        )
+        .fetch_all(self.shared.store.pool())
+        .await?;
+        let running = self.shared.running.load();
+        for lane in claimed {
+            let Some(subscriber) = running.directory.subscriber_by_id(lane.subscriber) else { continue };
+            let notify = Arc::new(Notify::new());
+            let blocked = held.iter().filter(|row| row.lane == lane.lane).map(|row| row.key).collect();
+            self.shared.states().insert(
+                lane.lane,
+                State {
+                    subscriber: lane.subscriber,
+                    holds_keys: subscriber.holds_keys,
+                    notify: notify.clone(),
+                    blocked,
+                    due: VecDeque::new(),
+                    retrying: HashSet::new(),
+                    unconfirmed: 0,
+                    closed: false,
+                },
+            );
+            self.shared.lanes.open(lane, notify.clone());
+            let shared = self.shared.clone();
+            let opened = SendLane { lane: lane.lane, send_port: subscriber.name.clone(), notify, shared };
+            let _ = self.shared.opened.send(opened);
+        }
+        self.shared.retries.notify_one();
+        Ok(())
+    }
+
+    /// The next lane that this node owns and that has no sender yet; none when the node shuts down. May be dropped
+    /// halfway.
     pub async fn next_lane(&self) -> Option<SendLane> {
-        std::future::pending().await
+        self.shared.waiting.lock().await.recv().await
     }
 
     /// Says what came of an attempt. The commit follows by itself, together with those of other lanes.
-    pub fn complete(&self, _work: SendWork, _outcome: Outcome) {}
+    pub fn complete(&self, work: SendWork, outcome: Outcome) {
+        let mut states = self.shared.states();
+        if let Some(state) = states.get_mut(&work.lane) {
+            let holds = match &outcome {
+                Outcome::Delivered { .. } => false,
+                Outcome::Retry { .. } => true,
+                Outcome::Suspend { .. } => !work.is_awaited(),
+            };
+            // Before the commit: the sender must not get the next of this key meanwhile.
+            if holds && state.holds_keys {
+                state.blocked.insert(work.key);
+            }
+        }
+        let _ = self.shared.done.send(Done::Attempt(work, outcome));
+    }
 
-    /// Says that the last byte was written, for an instance that counts `within` from there.
-    pub fn written(&self, _work: &SendWork, _at: DateTime<Utc>) {}
+    /// Says that the last byte was written, for an instance that counts `within` from there. Only needed where
+    /// [`SendWork::is_awaited`].
+    pub fn written(&self, work: &SendWork, at: DateTime<Utc>) {
+        if let Some(send) = work.send.clone().filter(|_| work.is_awaited()) {
+            let _ =
+                self.shared.done.send(Done::Written { lane: work.lane, message: work.message_id, send, at });
+        }
+    }
+
+    /// Lanes were changed from outside: an operator resumed or gave up parked work.
+    pub(crate) fn look(&self) {
+        self.shared.retries.notify_one();
+    }
+
+    /// No lane gives out more; senders get none and finish what they have.
+    pub(crate) fn close(&self) {
+        for state in self.shared.states().values_mut() {
+            state.closed = true;
+            state.notify.notify_one();
+        }
+    }
+
+    /// True when everything that was given out is committed.
+    pub(crate) fn is_confirmed(&self) -> bool {
+        self.shared.states().values().all(|state| state.unconfirmed == 0)
+    }
+
+    /// True when nothing is given out or waits for its commit.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.shared.states().values().all(|state| state.unconfirmed == 0 && state.due.is_empty())
+    }
+}
+
+impl Shared {
+    fn states(&self) -> MutexGuard<'_, HashMap<i32, State>> {
+        self.states.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next work of a lane, as far as memory holds it.
+    fn next_in_memory(&self, number: i32) -> Next {
+        let mut states = self.states();
+        let Some(state) = states.get_mut(&number) else { return Next::Closed };
+        if state.closed {
+            return Next::Closed;
+        }
+        loop {
+            if state.unconfirmed >= UNCONFIRMED_MAX {
+                return Next::Wait;
+            }
+            if let Some(work) = state.due.pop_front() {
+                state.unconfirmed += 1;
+                return Next::Work(Box::new(work));
+            }
+            let Some(item) = self.lanes.take_one(number) else { return Next::Wait };
+            state.unconfirmed += 1;
+            if state.holds_keys && state.blocked.contains(&item.key) {
+                let _ = self.done.send(Done::Behind(item));
+            } else if item.kind == Kind::Message && item.message.is_some() {
+                return Next::Work(Box::new(work_of(item, state.subscriber)));
+            } else {
+                let _ = self.done.send(Done::Unreadable(item));
+            }
+        }
+    }
+}
+
+enum Next {
+    Work(Box<SendWork>),
+    Wait,
+    Closed,
+}
+
+fn work_of(item: Item, subscriber: i32) -> SendWork {
+    let message = item.message.expect("only work with its message is sent");
+    SendWork {
+        lane: item.lane,
+        subscriber,
+        sequence: item.sequence,
+        key: item.key,
+        message_id: MessageId(item.subject),
+        control_id: message.header().control_id,
+        message,
+        attempt: 1,
+        first_at: item.created_at,
+        parked: None,
+        send: match item.detail {
+            Some(Detail::Send(send)) => Some(send),
+            _ => None,
+        },
+        created_at: item.created_at,
+    }
 }
 
 impl SendLane {
     /// Number of the lane.
     #[must_use]
     pub fn lane(&self) -> i32 {
-        0
+        self.lane
     }
 
     /// Name of the send port.
     #[must_use]
     pub fn send_port(&self) -> &str {
-        ""
+        &self.send_port
     }
 
     /// The next work that is not blocked: retries that are due, then the lane in order. None when the lane is handed
     /// over. May be dropped halfway.
     pub async fn next(&mut self) -> Option<SendWork> {
-        std::future::pending().await
+        loop {
+            if !self.shared.node.may_act() {
+                if self.shared.states().get(&self.lane).is_none_or(|state| state.closed) {
+                    return None;
+                }
+                // The lease may have passed to another node; it comes back with the next beat or never.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+            match self.shared.next_in_memory(self.lane) {
+                Next::Work(work) => return Some(*work),
+                Next::Closed => return None,
+                Next::Wait => self.notify.notified().await,
+            }
+        }
     }
 }

@@ -80,3 +80,21 @@ pub struct Answer {
     /// MSA-3 or the text of ERR.
     pub text: String,
 }
+
+impl SendWork {
+    /// True when an instance waits for what comes of it.
+    #[must_use]
+    pub fn is_awaited(&self) -> bool {
+        self.send.as_ref().is_some_and(|send| send.expect.is_some())
+    }
+}
+
+impl Outcome {
+    pub(crate) fn answer(&self) -> Option<&Answer> {
+        match self {
+            Self::Delivered { answer, .. } | Self::Retry { answer, .. } | Self::Suspend { answer, .. } => {
+                answer.as_ref()
+            }
+        }
+    }
+}

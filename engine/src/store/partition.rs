@@ -1,6 +1,13 @@
 //! Partitions of message, duplicate, tracking and work, made before they are needed.
 
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
 use super::{Error, Store};
+
+/// Time between two looks.
+const EVERY: Duration = Duration::from_secs(3600);
 
 /// Days that are made ahead for message, duplicate and tracking.
 const DAYS_AHEAD: i32 = 7;
@@ -22,4 +29,19 @@ pub async fn ensure(store: &Store) -> Result<i32, Error> {
     .fetch_one(store.pool())
     .await?;
     Ok(made)
+}
+
+/// Makes partitions ahead every hour until told to stop.
+pub async fn keep_ahead(store: Store, stop: CancellationToken) {
+    while stop.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_some() {
+        match ensure(&store).await {
+            Ok(made) => tracing::debug!(made, "Made partitions ahead"),
+            Err(error) => {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "Could not make partitions ahead; trying again in an hour"
+                );
+            }
+        }
+    }
 }

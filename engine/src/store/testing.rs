@@ -55,12 +55,33 @@ fn server() -> PgConnectOptions {
 async fn make_template(server: PgConnectOptions) -> String {
     let name = format!("orderly_test_{}", std::process::id());
     let mut connection = server.connect().await.expect("the test server answers");
-    for statement in [format!("DROP DATABASE IF EXISTS {name}"), format!("CREATE DATABASE {name}")] {
-        connection.execute(AssertSqlSafe(statement)).await.expect("a template can be made");
-    }
+    drop_leftovers(&mut connection).await;
+    connection
+        .execute(AssertSqlSafe(format!("CREATE DATABASE {name}")))
+        .await
+        .expect("a template can be made");
     let mut template = server.database(&name).connect().await.expect("the template answers");
     MIGRATIONS.run(&mut template).await.expect("the migrations apply");
     template.execute("SELECT ensure_partitions(now(), 2, 6)").await.expect("partitions can be made");
     template.close().await.expect("the connection closes");
     name
+}
+
+/// Drops the databases of test processes that are gone; nobody else can.
+async fn drop_leftovers(connection: &mut sqlx::PgConnection) {
+    let names: Vec<String> =
+        sqlx::query_scalar("SELECT datname::text FROM pg_database WHERE datname LIKE 'orderly_test_%'")
+            .fetch_all(&mut *connection)
+            .await
+            .expect("databases can be listed");
+    for name in names {
+        let process = name.split('_').nth(2).unwrap_or_default();
+        let ours = process == std::process::id().to_string();
+        if ours || !std::path::Path::new("/proc").join(process).exists() {
+            // Another test process may be at the same; then it is gone already.
+            let _ = connection
+                .execute(AssertSqlSafe(format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")))
+                .await;
+        }
+    }
 }

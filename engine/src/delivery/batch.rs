@@ -1,0 +1,316 @@
+//! What one T3 writes: built from outcomes, without touching the database.
+
+use std::collections::HashSet;
+
+use chrono::{DateTime, Utc};
+
+use super::{Answer, Done, Outcome, SendWork};
+use crate::audit::sha256;
+use crate::current::Current;
+use crate::directory::SourceKind;
+use crate::ids::{IdSource, MessageId};
+use crate::lane::{Item, Range};
+use crate::notice::Notice;
+use crate::parked::{self, NewParked, State};
+use crate::tracking::{AnswerTrace, Detail, Entry, Kind};
+use crate::work::{self, NewWork, SendDetail};
+
+/// Rows of one T3.
+#[derive(Default)]
+pub(super) struct Batch {
+    pub(super) ranges: Vec<Range>,
+    pub(super) parked: parked::Columns,
+    pub(super) changed: Changed,
+    pub(super) unparked: Vec<i64>,
+    /// Lanes and keys whose head may be gone.
+    pub(super) released: Vec<(i32, i64)>,
+    pub(super) answers: Vec<StoredAnswer>,
+    pub(super) closed: Vec<(i64, i64, i32)>,
+    pub(super) entries: Vec<Entry>,
+    pub(super) work: Vec<NewWork>,
+    /// The message that goes along with a row of `work` when it is handed over in memory.
+    pub(super) notices: Vec<Notice>,
+}
+
+/// Parked rows that get another attempt or cause.
+#[derive(Default)]
+pub(super) struct Changed {
+    pub(super) id: Vec<i64>,
+    pub(super) state: Vec<i16>,
+    pub(super) attempt: Vec<i32>,
+    pub(super) due_at: Vec<Option<DateTime<Utc>>>,
+    pub(super) code: Vec<String>,
+    pub(super) reason: Vec<String>,
+}
+
+/// An answer to be stored as a message.
+pub(super) struct StoredAnswer {
+    pub(super) id: MessageId,
+    pub(super) parent: MessageId,
+    pub(super) source: i32,
+    pub(super) message_type: String,
+    pub(super) control_id: String,
+    pub(super) sha256: [u8; 32],
+    pub(super) answer: Answer,
+}
+
+/// What a batch is built with.
+pub(super) struct Context<'a> {
+    pub(super) ids: &'a IdSource,
+    pub(super) current: &'a Current,
+    /// Parked rows that somebody else took away meanwhile.
+    pub(super) gone: &'a HashSet<i64>,
+}
+
+impl Batch {
+    pub(super) fn add(&mut self, done: &Done, context: &Context<'_>) {
+        match done {
+            Done::Attempt(work, outcome) => self.attempt(work, outcome, context),
+            Done::Behind(item) => self.behind(item, context),
+            Done::Unreadable(item) => self.unreadable(item, context),
+            Done::Written { message, send, at, .. } => self.written(*message, send, *at),
+        }
+    }
+
+    fn attempt(&mut self, work: &SendWork, outcome: &Outcome, context: &Context<'_>) {
+        let trace = outcome.answer().map(|answer| self.keep_answer(work, answer, context));
+        let entry = |kind, detail| {
+            let mut entry =
+                Entry::new(kind, context.current.configuration.version, detail).about(work.message_id);
+            entry.subscriber = Some(work.subscriber);
+            entry.instance = work.send.as_ref().map(|send| send.instance);
+            entry
+        };
+        match outcome {
+            Outcome::Delivered { took, .. } => {
+                let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+                let detail = Detail::Delivered { attempt: work.attempt, took_us, answer: trace.clone() };
+                self.entries.push(entry(Kind::Delivered, detail));
+                self.leave(work, context);
+                self.tell_instance(work, outcome, trace.as_ref());
+            }
+            Outcome::Retry { due_at, code, reason, .. } => {
+                let detail = Detail::Failed {
+                    attempt: work.attempt,
+                    code: code.clone(),
+                    text: reason.clone(),
+                    again_at: Some(*due_at),
+                    answer: trace,
+                };
+                self.entries.push(entry(Kind::DeliveryFailed, detail));
+                self.park(work, State::Retry, Some(*due_at), code, reason, context);
+            }
+            Outcome::Suspend { code, reason, .. } => {
+                let detail = Detail::Failed {
+                    attempt: work.attempt,
+                    code: code.clone(),
+                    text: reason.clone(),
+                    again_at: None,
+                    answer: trace.clone(),
+                };
+                if work.is_awaited() {
+                    self.entries.push(entry(Kind::DeliveryFailed, detail));
+                    self.leave(work, context);
+                    self.tell_instance(work, outcome, trace.as_ref());
+                } else {
+                    self.entries.push(entry(Kind::Suspended, detail));
+                    self.park(work, State::Suspended, None, code, reason, context);
+                    self.notices.push(Notice::DeliverySuspended {
+                        subscriber: work.subscriber,
+                        message: work.message_id,
+                        code: code.clone(),
+                    });
+                }
+            }
+        }
+    }
+
+    /// It needs no place any more.
+    fn leave(&mut self, work: &SendWork, context: &Context<'_>) {
+        if let Some(parked) = work.parked.filter(|parked| !context.gone.contains(&parked.0)) {
+            self.unparked.push(parked.0);
+            self.released.push((work.lane, work.key));
+        }
+    }
+
+    fn park(
+        &mut self,
+        work: &SendWork,
+        state: State,
+        due_at: Option<DateTime<Utc>>,
+        code: &str,
+        reason: &str,
+        context: &Context<'_>,
+    ) {
+        let attempt = i32::try_from(work.attempt).unwrap_or(i32::MAX);
+        if let Some(parked) = work.parked {
+            if !context.gone.contains(&parked.0) {
+                self.changed.id.push(parked.0);
+                self.changed.state.push(state as i16);
+                self.changed.attempt.push(attempt);
+                self.changed.due_at.push(due_at);
+                self.changed.code.push(code.to_owned());
+                self.changed.reason.push(reason.to_owned());
+            }
+            return;
+        }
+        self.parked.push(NewParked {
+            id: context.ids.next_id(),
+            lane: Some(work.lane),
+            subscriber: Some(work.subscriber),
+            sequence: work.sequence,
+            kind: work::Kind::Message,
+            subject: work.message_id.0,
+            key: work.key,
+            instance: work.send.as_ref().map(|send| send.instance.0),
+            detail: work.send.clone().map(|send| work::Detail::Send(send).encode()),
+            state,
+            attempt,
+            due_at,
+            code: code.to_owned(),
+            reason: reason.to_owned(),
+        });
+    }
+
+    fn behind(&mut self, item: &Item, context: &Context<'_>) {
+        self.parked.push(NewParked {
+            attempt: 0,
+            ..parked_item(
+                item,
+                context,
+                State::Behind,
+                "behind",
+                "Waits behind an earlier message of the same key.",
+            )
+        });
+        self.released.push((item.lane, item.key));
+    }
+
+    fn unreadable(&mut self, item: &Item, context: &Context<'_>) {
+        let (code, text) = ("unreadable", "The stored message cannot be read, or is no message to send.");
+        self.parked.push(parked_item(item, context, State::Suspended, code, text));
+        let detail = Detail::Cause { code: code.to_owned(), text: text.to_owned(), sha256: None };
+        let mut entry = Entry::new(Kind::Suspended, context.current.configuration.version, detail)
+            .about(MessageId(item.subject));
+        entry.subscriber = context.current.directory.subscriber_of_lane(item.lane).map(|known| known.id);
+        self.entries.push(entry);
+    }
+
+    /// Stores the answer as a message made from the one that was sent.
+    fn keep_answer(&mut self, work: &SendWork, answer: &Answer, context: &Context<'_>) -> AnswerTrace {
+        let id = context.ids.message();
+        let directory = &context.current.directory;
+        let source = directory
+            .subscriber_by_id(work.subscriber)
+            .and_then(|subscriber| directory.source(SourceKind::SendPort, &subscriber.name));
+        let header = answer.message.header();
+        let hash = sha256(answer.message.bytes());
+        self.answers.push(StoredAnswer {
+            id,
+            parent: work.message_id,
+            source: source.unwrap_or_default(),
+            message_type: if header.message_type.is_empty() { "?".to_owned() } else { header.message_type },
+            control_id: header.control_id,
+            sha256: hash,
+            answer: answer.clone(),
+        });
+        AnswerTrace {
+            message: Some(id),
+            code: answer.code.clone(),
+            control_id: answer.control_id.clone(),
+            sha256: hash,
+        }
+    }
+
+    fn tell_instance(&mut self, work: &SendWork, outcome: &Outcome, trace: Option<&AnswerTrace>) {
+        let Some((send, expect)) = work.send.as_ref().and_then(|send| Some((send, send.expect.as_deref()?)))
+        else {
+            return;
+        };
+        let is_reply = expect.starts_with("reply:");
+        let fits = trace.filter(|answer| match expect {
+            "transport" => false,
+            "accept" => answer.code.starts_with('C'),
+            "application" => answer.code.starts_with('A'),
+            // An error answer to a request ends the wait for its reply; a mere AA does not.
+            _ if is_reply => !matches!(answer.code.as_str(), "AA" | "CA") || self.is_reply(expect),
+            _ => true,
+        });
+        if let Some((trace, answer)) = fits.zip(outcome.answer()) {
+            let detail = work::Detail::Answered {
+                send: send.send,
+                code: answer.code.clone(),
+                text: answer.text.clone(),
+            };
+            let subject = trace.message.map_or(work.message_id.0, |id| id.0);
+            self.push_work(work::Kind::Answered, subject, send, detail);
+            self.close(work, send);
+            return;
+        }
+        match outcome {
+            Outcome::Suspend { code, reason, .. } => {
+                let detail =
+                    work::Detail::SendFailed { send: send.send, code: code.clone(), text: reason.clone() };
+                self.push_work(work::Kind::SendFailed, work.message_id.0, send, detail);
+                self.close(work, send);
+            }
+            Outcome::Delivered { .. } | Outcome::Retry { .. } => {
+                let at = work.created_at.max(work.first_at);
+                self.written(work.message_id, send, at);
+                if expect == "transport" {
+                    self.close(work, send);
+                }
+            }
+        }
+    }
+
+    /// True when the answer kept last is the awaited structure and not a plain acknowledgment.
+    fn is_reply(&self, expect: &str) -> bool {
+        let wanted = expect.trim_start_matches("reply:");
+        self.answers.last().is_some_and(|kept| {
+            let header = kept.answer.message.header();
+            header.structure == wanted
+                || (!kept.message_type.starts_with("ACK") && header.structure.is_empty())
+        })
+    }
+
+    fn written(&mut self, message: MessageId, send: &SendDetail, at: DateTime<Utc>) {
+        let detail = work::Detail::Sent { send: send.send, at };
+        self.push_work(work::Kind::Sent, message.0, send, detail);
+    }
+
+    fn close(&mut self, work: &SendWork, send: &SendDetail) {
+        let number = i32::try_from(send.send).unwrap_or(i32::MAX);
+        self.closed.push((work.message_id.0, send.instance.0, number));
+    }
+
+    fn push_work(&mut self, kind: work::Kind, subject: i64, send: &SendDetail, detail: work::Detail) {
+        self.work.push(NewWork {
+            lane: send.home,
+            kind,
+            subject,
+            key: send.instance.0,
+            instance: Some(send.instance),
+            detail: Some(detail),
+        });
+    }
+}
+
+fn parked_item(item: &Item, context: &Context<'_>, state: State, code: &str, reason: &str) -> NewParked {
+    NewParked {
+        id: context.ids.next_id(),
+        lane: Some(item.lane),
+        subscriber: context.current.directory.subscriber_of_lane(item.lane).map(|known| known.id),
+        sequence: item.sequence,
+        kind: item.kind,
+        subject: item.subject,
+        key: item.key,
+        instance: item.instance,
+        detail: item.detail.as_ref().map(work::Detail::encode),
+        state,
+        attempt: 0,
+        due_at: None,
+        code: code.to_owned(),
+        reason: reason.to_owned(),
+    }
+}

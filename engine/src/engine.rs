@@ -1,0 +1,276 @@
+//! The assembly: starts everything in order, swaps configurations, and stops everything in order.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use sqlx::postgres::PgConnectOptions;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::Clock;
+use crate::configuration::Configuration;
+use crate::current::{Current, Running};
+use crate::delivery::Deliveries;
+use crate::directory::{Directory, SubscriberKind};
+use crate::lane::{self, Lanes};
+use crate::message_box::MessageBox;
+use crate::node::Node;
+use crate::notice::Notices;
+use crate::store::{Durability, Error, Store, partition};
+use crate::{audit, orchestrate};
+
+/// Time between two looks for lanes whose owner is gone.
+const CLAIM_EVERY: Duration = Duration::from_secs(1);
+/// How long shutting down waits for deliveries that are under way.
+const DRAIN_MAX: Duration = Duration::from_secs(20);
+
+/// What an engine is started with.
+#[derive(Debug)]
+pub struct EngineOptions {
+    /// The database.
+    pub database: PgConnectOptions,
+    /// What runs first; later ones come by [`Engine::activate`].
+    pub configuration: Arc<Configuration>,
+    /// The clock.
+    pub clock: Clock,
+    /// Whether the server's settings are insisted on.
+    pub durability: Durability,
+    /// Committers of received messages; one is enough up to about 128 connections.
+    pub committers: usize,
+}
+
+impl EngineOptions {
+    /// The usual: the machine's clock, durable commits, two committers.
+    #[must_use]
+    pub fn new(database: PgConnectOptions, configuration: Arc<Configuration>) -> Self {
+        Self {
+            database,
+            configuration,
+            clock: Clock::system(),
+            durability: Durability::Required,
+            committers: 2,
+        }
+    }
+}
+
+/// A running node.
+#[derive(Debug)]
+pub struct Engine {
+    store: Store,
+    running: Running,
+    node: Arc<Node>,
+    lanes: Lanes,
+    message_box: MessageBox,
+    deliveries: Deliveries,
+    orchestrations: orchestrate::Worker,
+    notices: Notices,
+    /// Tasks that end with [`Engine::stopping`].
+    tasks: TaskTracker,
+    stopping: CancellationToken,
+    /// Committers and workers; they end after everything that feeds them.
+    committers: TaskTracker,
+    stop_committers: CancellationToken,
+}
+
+impl Engine {
+    /// Joins as a node and starts message box, lanes, workers and committers. Listeners and senders are started by
+    /// their own modules on the engine that this returns.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the database cannot be reached, is not durable, or cannot be brought up to date.
+    pub async fn start(options: EngineOptions) -> Result<Arc<Self>, Error> {
+        let store = Store::open(options.database, options.clock, options.durability).await?;
+        let node = Node::join(&store).await?;
+        let directory = Directory::load(&store, &options.configuration).await?;
+        let current = Current::new(options.configuration, directory);
+        let running: Running = Arc::new(ArcSwap::from_pointee(current));
+        let (lanes, notices) = (Lanes::default(), Notices::default());
+        let (tasks, stopping) = (TaskTracker::new(), CancellationToken::new());
+        let (committers, stop_committers) = (TaskTracker::new(), CancellationToken::new());
+        let message_box =
+            MessageBox::start(&store, &lanes, &notices, options.committers, &committers, &stop_committers)
+                .await?;
+        let deliveries =
+            Deliveries::start(&store, &lanes, &node, &running, &notices, &committers, &stop_committers)
+                .await?;
+        let orchestrations =
+            orchestrate::Worker::start(&store, &lanes, &node, &running, &notices, &committers, &stopping)
+                .await?;
+        let engine = Arc::new(Self {
+            store,
+            running,
+            node,
+            lanes,
+            message_box,
+            deliveries,
+            orchestrations,
+            notices,
+            tasks,
+            stopping,
+            committers,
+            stop_committers,
+        });
+        engine.claim().await?;
+        engine.keep_going();
+        Ok(engine)
+    }
+
+    fn keep_going(self: &Arc<Self>) {
+        let stop = self.stopping.clone();
+        self.committers.spawn(self.node.clone().keep_beating(self.stop_committers.clone()));
+        let deliveries = self.deliveries.clone();
+        self.committers.spawn(lane::keep_reading(
+            self.store.clone(),
+            self.lanes.clone(),
+            self.notices.clone(),
+            move || deliveries.look(),
+            self.stop_committers.clone(),
+        ));
+        self.tasks.spawn(audit::keep_anchoring(self.store.clone(), stop.clone()));
+        self.tasks.spawn(partition::keep_ahead(self.store.clone(), stop.clone()));
+        let engine = self.clone();
+        self.tasks.spawn(async move {
+            while stop.run_until_cancelled(tokio::time::sleep(CLAIM_EVERY)).await.is_some() {
+                if let Err(error) = engine.claim().await {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "Could not claim lanes");
+                }
+            }
+        });
+    }
+
+    /// Claims lanes that nobody has and starts them.
+    async fn claim(&self) -> Result<(), Error> {
+        let current = self.running.load_full();
+        let wanted: Vec<i32> = current.directory.lanes().filter(|lane| !self.lanes.owns(*lane)).collect();
+        if wanted.is_empty() || !self.node.may_act() {
+            return Ok(());
+        }
+        let claimed = self.node.claim(&wanted).await?;
+        let (sending, orchestrating): (Vec<_>, Vec<_>) = claimed.into_iter().partition(|lane| {
+            let subscriber = current.directory.subscriber_by_id(lane.subscriber);
+            subscriber.is_some_and(|known| known.kind == SubscriberKind::SendPort)
+        });
+        self.deliveries.open(&sending).await?;
+        self.orchestrations.open(&orchestrating).await
+    }
+
+    /// Makes another configuration the running one: numbers what is new, then swaps.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the database does; then the old one goes on running.
+    pub async fn activate(&self, configuration: Arc<Configuration>) -> Result<(), Error> {
+        let directory = Directory::load(&self.store, &configuration).await?;
+        self.orchestrations.remember(&self.running.load_full().configuration);
+        self.running.store(Arc::new(Current::new(configuration, directory)));
+        self.claim().await
+    }
+
+    /// The database.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The running configuration.
+    #[must_use]
+    pub fn configuration(&self) -> Arc<Configuration> {
+        self.running.load().configuration.clone()
+    }
+
+    /// The running configuration with its numbers and subscriptions.
+    #[must_use]
+    pub fn current(&self) -> Arc<Current> {
+        self.running.load_full()
+    }
+
+    /// The message box.
+    #[must_use]
+    pub fn message_box(&self) -> &MessageBox {
+        &self.message_box
+    }
+
+    /// The send lanes.
+    #[must_use]
+    pub fn deliveries(&self) -> &Deliveries {
+        &self.deliveries
+    }
+
+    /// Where notices to operators come from.
+    #[must_use]
+    pub fn notices(&self) -> &Notices {
+        &self.notices
+    }
+
+    /// This node.
+    #[must_use]
+    pub fn node(&self) -> &Arc<Node> {
+        &self.node
+    }
+
+    /// Work behind the cursor, per lane of this node.
+    #[must_use]
+    pub fn waiting(&self) -> Vec<(i32, i64)> {
+        self.lanes.waiting()
+    }
+
+    /// Where listeners and other loops are spawned; they end on [`Engine::stopping`].
+    #[must_use]
+    pub fn tasks(&self) -> &TaskTracker {
+        &self.tasks
+    }
+
+    /// Cancelled when the node shuts down.
+    #[must_use]
+    pub fn stopping(&self) -> &CancellationToken {
+        &self.stopping
+    }
+
+    /// Waits until nothing that can move is left: lanes consumed, turns and deliveries committed. For tests.
+    pub async fn run_until_idle(&self) {
+        let mut quiet = 0;
+        while quiet < 3 {
+            let idle = self.lanes.is_idle() && self.deliveries.is_idle() && self.orchestrations.is_idle();
+            quiet = if idle { quiet + 1 } else { 0 };
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Stops in order: listeners and senders, what is under way, workers and committers, lanes, slot.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the database is away; then the lease runs out by itself.
+    pub async fn shutdown(&self) -> Result<(), Error> {
+        self.stopping.cancel();
+        self.deliveries.close();
+        self.tasks.close();
+        if tokio::time::timeout(DRAIN_MAX, self.tasks.wait()).await.is_err() {
+            tracing::warn!("Some listeners or senders did not stop in time");
+        }
+        let deadline = tokio::time::Instant::now() + DRAIN_MAX;
+        while !self.deliveries.is_confirmed() && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        self.stop_committers.cancel();
+        self.committers.close();
+        self.committers.wait().await;
+        self.node.leave().await
+    }
+
+    /// Ends at once, as a crash would: nothing is finished, nothing is handed over. For tests.
+    pub fn abandon(&self) {
+        self.stopping.cancel();
+        self.stop_committers.cancel();
+        self.deliveries.close();
+    }
+
+    /// Lanes of this node. For tests.
+    #[must_use]
+    pub fn owned_lanes(&self) -> HashSet<i32> {
+        self.running.load().directory.lanes().filter(|lane| self.lanes.owns(*lane)).collect()
+    }
+}

@@ -1,0 +1,343 @@
+//! Lanes of this node in memory: what was handed over after a commit, in sequence, and the log behind it.
+//!
+//! Work that this node publishes for its own lanes is handed over in memory with the parsed message. Two committers can
+//! hand over in the wrong order, so a lane takes only `tail + 1` and stashes what came early. When too much waits, the
+//! lane drops what is handed over and reads the log until it has caught up. Whatever happens in memory, polling the log
+//! is what guarantees that every row is seen: sequences are dense, so nothing can hide behind a later row.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use orderly_hl7::Message;
+use tokio::sync::Notify;
+
+use crate::node::Claimed;
+use crate::work::{Detail, Kind};
+
+mod log;
+
+pub(crate) use log::{keep_reading, load_messages};
+
+/// Work that one lane keeps in memory before it turns to the log.
+const QUEUE_MAX: usize = 4_096;
+/// Rows of one read of the log.
+const READ_MAX: i64 = 200;
+
+/// One row of work in memory.
+#[derive(Debug, Clone)]
+pub(crate) struct Item {
+    pub(crate) lane: i32,
+    pub(crate) sequence: i64,
+    pub(crate) created_at: DateTime<Utc>,
+    pub(crate) kind: Kind,
+    pub(crate) subject: i64,
+    pub(crate) key: i64,
+    pub(crate) instance: Option<i64>,
+    pub(crate) detail: Option<Detail>,
+    /// The message of kind 1 or 4; none when there is none or it cannot be read.
+    pub(crate) message: Option<Message>,
+}
+
+#[derive(Debug)]
+struct Lane {
+    epoch: i64,
+    /// Consumed and committed.
+    cursor: i64,
+    cursor_at: DateTime<Utc>,
+    /// Given to the worker.
+    taken: i64,
+    queue: VecDeque<Item>,
+    stash: BTreeMap<i64, Item>,
+    /// Highest sequence heard of.
+    known: i64,
+    /// No unseen row was created before this, less five minutes.
+    seen_at: DateTime<Utc>,
+    /// Reads the log instead of taking what is handed over.
+    reading: bool,
+    notify: Arc<Notify>,
+}
+
+impl Lane {
+    fn tail(&self) -> i64 {
+        self.taken + i64::try_from(self.queue.len()).unwrap_or_default()
+    }
+
+    fn push(&mut self, item: Item) {
+        self.known = self.known.max(item.sequence);
+        if self.reading || item.sequence <= self.tail() {
+            return;
+        }
+        if self.queue.len() + self.stash.len() >= QUEUE_MAX {
+            self.stash.clear();
+            self.reading = true;
+        } else if item.sequence == self.tail() + 1 {
+            self.queue.push_back(item);
+            while let Some(next) = self.stash.remove(&(self.tail() + 1)) {
+                self.queue.push_back(next);
+            }
+        } else {
+            self.stash.insert(item.sequence, item);
+        }
+    }
+}
+
+/// What a lane needs read from the log.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted {
+    pub(crate) lane: i32,
+    pub(crate) behind: i64,
+    pub(crate) seen_at: DateTime<Utc>,
+}
+
+/// A consumed range, to be recorded in the transaction that consumed it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Range {
+    pub(crate) lane: i32,
+    pub(crate) from: i64,
+    pub(crate) to: i64,
+    pub(crate) to_created_at: DateTime<Utc>,
+    pub(crate) epoch: i64,
+}
+
+/// All lanes this node owns. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Lanes {
+    inner: Arc<Mutex<Book>>,
+}
+
+#[derive(Debug, Default)]
+struct Book {
+    lanes: HashMap<i32, Lane>,
+    /// Creation time of the newest row heard of, for lanes of all nodes: the hint of the next append.
+    newest: HashMap<i32, DateTime<Utc>>,
+    /// Where the next round of taking begins, so that a busy lane starves nobody.
+    turn: usize,
+}
+
+impl Lanes {
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts a lane at its cursor, with the log to read.
+    pub(crate) fn open(&self, claimed: &Claimed, notify: Arc<Notify>) {
+        self.book().lanes.insert(
+            claimed.lane,
+            Lane {
+                epoch: claimed.epoch,
+                cursor: claimed.cursor,
+                cursor_at: claimed.cursor_at,
+                taken: claimed.cursor,
+                queue: VecDeque::new(),
+                stash: BTreeMap::new(),
+                known: claimed.cursor,
+                seen_at: claimed.cursor_at,
+                reading: true,
+                notify,
+            },
+        );
+    }
+
+    /// Forgets a lane that another node has now.
+    pub(crate) fn close(&self, lane: i32) {
+        self.book().lanes.remove(&lane);
+    }
+
+    pub(crate) fn owns(&self, lane: i32) -> bool {
+        self.book().lanes.contains_key(&lane)
+    }
+
+    /// Hint for the next append to the lane.
+    pub(crate) fn newest(&self, lane: i32) -> Option<DateTime<Utc>> {
+        self.book().newest.get(&lane).copied()
+    }
+
+    /// Takes over what was just committed. Lanes of other nodes only leave their time.
+    pub(crate) fn hand_over(&self, items: impl IntoIterator<Item = Item>) {
+        let mut woken: Vec<Arc<Notify>> = Vec::new();
+        {
+            let mut book = self.book();
+            for item in items {
+                let lane = item.lane;
+                book.newest.insert(lane, item.created_at);
+                if let Some(lane) = book.lanes.get_mut(&lane) {
+                    lane.push(item);
+                    if !woken.iter().any(|known| Arc::ptr_eq(known, &lane.notify)) {
+                        woken.push(lane.notify.clone());
+                    }
+                }
+            }
+        }
+        for notify in woken {
+            notify.notify_one();
+        }
+    }
+
+    /// Takes work of these lanes in turn, `most` in all. What is taken must be committed or rewound.
+    pub(crate) fn take(&self, lanes: &[i32], most: usize) -> Vec<Item> {
+        let mut taken = Vec::new();
+        let mut book = self.book();
+        if lanes.is_empty() {
+            return taken;
+        }
+        let share = (most / lanes.len()).max(16);
+        let start = book.turn;
+        book.turn = book.turn.wrapping_add(1);
+        for round in 0..lanes.len() {
+            let number = lanes[(start + round) % lanes.len()];
+            let Some(lane) = book.lanes.get_mut(&number) else { continue };
+            let here = lane.queue.len().min(share).min(most - taken.len());
+            taken.extend(lane.queue.drain(..here));
+            lane.taken += i64::try_from(here).unwrap_or_default();
+            if taken.len() >= most {
+                break;
+            }
+        }
+        taken
+    }
+
+    /// Takes the next work of one lane.
+    pub(crate) fn take_one(&self, lane: i32) -> Option<Item> {
+        let mut book = self.book();
+        let lane = book.lanes.get_mut(&lane)?;
+        let item = lane.queue.pop_front()?;
+        lane.taken += 1;
+        Some(item)
+    }
+
+    /// The range from the cursor to `to`, for the transaction that consumes it; none when the lane is gone.
+    pub(crate) fn range(&self, lane: i32, to: i64, to_created_at: DateTime<Utc>) -> Option<Range> {
+        let book = self.book();
+        let owned = book.lanes.get(&lane)?;
+        Some(Range { lane, from: owned.cursor + 1, to, to_created_at, epoch: owned.epoch })
+    }
+
+    /// Where the lane's consumer stands.
+    pub(crate) fn cursor(&self, lane: i32) -> Option<i64> {
+        self.book().lanes.get(&lane).map(|lane| lane.cursor)
+    }
+
+    /// The ranges are committed.
+    pub(crate) fn committed(&self, ranges: &[Range]) {
+        let mut book = self.book();
+        for range in ranges {
+            if let Some(lane) = book.lanes.get_mut(&range.lane) {
+                lane.cursor = range.to;
+                lane.cursor_at = range.to_created_at;
+            }
+        }
+    }
+
+    /// Goes back to the cursor: what was taken is read again from the log.
+    pub(crate) fn rewind(&self, lane: i32) {
+        let mut book = self.book();
+        if let Some(lane) = book.lanes.get_mut(&lane) {
+            lane.queue.clear();
+            lane.stash.clear();
+            lane.taken = lane.cursor;
+            lane.seen_at = lane.cursor_at;
+            lane.reading = true;
+        }
+    }
+
+    /// Another writer appended: the log must be read. `None`: all lanes that are not sure.
+    pub(crate) fn look(&self, lanes: &[i32]) {
+        let mut book = self.book();
+        for lane in lanes {
+            if let Some(lane) = book.lanes.get_mut(lane) {
+                lane.reading = true;
+            }
+        }
+    }
+
+    /// Lanes that have room and must read the log.
+    pub(crate) fn wanted(&self) -> Vec<Wanted> {
+        let book = self.book();
+        book.lanes
+            .iter()
+            .filter(|(_, lane)| lane.reading && lane.queue.len() < QUEUE_MAX / 16)
+            .map(|(number, lane)| Wanted { lane: *number, behind: lane.tail(), seen_at: lane.seen_at })
+            .collect()
+    }
+
+    /// True while a lane is fed from the log.
+    pub(crate) fn any_reading(&self) -> bool {
+        self.book().lanes.values().any(|lane| lane.reading)
+    }
+
+    /// Every lane, for the poll.
+    pub(crate) fn all(&self) -> Vec<Wanted> {
+        let book = self.book();
+        book.lanes
+            .iter()
+            .filter(|(_, lane)| !lane.reading)
+            .map(|(number, lane)| Wanted { lane: *number, behind: lane.tail(), seen_at: lane.seen_at })
+            .collect()
+    }
+
+    /// The poll looked at `looked_at` and saw nothing behind the tail of these lanes, except where it says so.
+    pub(crate) fn polled(&self, polled: &[Wanted], with_more: &[i32], looked_at: DateTime<Utc>) {
+        let mut book = self.book();
+        for wanted in polled {
+            let Some(lane) = book.lanes.get_mut(&wanted.lane) else { continue };
+            if with_more.contains(&wanted.lane) {
+                // A hand-over may have brought it meanwhile; then the read finds nothing new.
+                lane.reading |= lane.tail() == wanted.behind;
+            } else if lane.tail() == wanted.behind {
+                lane.seen_at = lane.seen_at.max(looked_at);
+            }
+        }
+    }
+
+    /// Takes rows that were read from the log, in sequence. False: a row is missing, the lane must stop.
+    pub(crate) fn read(&self, lane: i32, items: Vec<Item>) -> bool {
+        let notify;
+        {
+            let mut book = self.book();
+            let newest = items.last().map(|item| item.created_at);
+            if let Some(newest) = newest {
+                let known = book.newest.entry(lane).or_insert(newest);
+                *known = (*known).max(newest);
+            }
+            let Some(lane) = book.lanes.get_mut(&lane) else { return true };
+            let full = items.len() >= usize::try_from(READ_MAX).unwrap_or_default();
+            for item in items {
+                if item.sequence <= lane.tail() {
+                    continue;
+                }
+                if item.sequence != lane.tail() + 1 {
+                    return false;
+                }
+                lane.seen_at = item.created_at;
+                lane.known = lane.known.max(item.sequence);
+                lane.queue.push_back(item);
+            }
+            lane.reading = full || lane.tail() < lane.known;
+            notify = lane.notify.clone();
+        }
+        notify.notify_one();
+        true
+    }
+
+    /// True when everything heard of is consumed.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.book()
+            .lanes
+            .values()
+            .all(|lane| !lane.reading && lane.cursor >= lane.known && lane.queue.is_empty())
+    }
+
+    /// Work behind the cursor, per lane.
+    pub(crate) fn waiting(&self) -> Vec<(i32, i64)> {
+        self.book().lanes.iter().map(|(number, lane)| (*number, (lane.known - lane.cursor).max(0))).collect()
+    }
+}
+
+/// A row created so long before another may still be committed after it.
+pub(crate) fn skew() -> TimeDelta {
+    TimeDelta::minutes(5)
+}
+
+#[cfg(test)]
+mod tests;

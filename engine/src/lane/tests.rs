@@ -1,0 +1,77 @@
+use std::sync::Arc;
+
+use chrono::DateTime;
+use tokio::sync::Notify;
+
+use super::{Item, Lanes, QUEUE_MAX};
+use crate::node::Claimed;
+use crate::work::Kind;
+
+fn item(sequence: i64) -> Item {
+    Item {
+        lane: 1,
+        sequence,
+        created_at: DateTime::UNIX_EPOCH,
+        kind: Kind::Message,
+        subject: sequence,
+        key: 0,
+        instance: None,
+        detail: None,
+        message: None,
+    }
+}
+
+fn lane_at(cursor: i64) -> Lanes {
+    let lanes = Lanes::default();
+    let claimed = Claimed { lane: 1, subscriber: 1, epoch: 1, cursor, cursor_at: DateTime::UNIX_EPOCH };
+    lanes.open(&claimed, Arc::new(Notify::new()));
+    assert!(lanes.read(1, Vec::new()));
+    lanes
+}
+
+fn taken(lanes: &Lanes) -> Vec<i64> {
+    lanes.take(&[1], 10_000).iter().map(|item| item.sequence).collect()
+}
+
+#[test]
+fn hand_overs_in_the_wrong_order_come_out_in_sequence() {
+    let lanes = lane_at(4);
+    lanes.hand_over([item(7), item(8)]);
+    assert_eq!(taken(&lanes), Vec::<i64>::new());
+    lanes.hand_over([item(5), item(6)]);
+    assert_eq!(taken(&lanes), [5, 6, 7, 8]);
+    lanes.hand_over([item(6), item(9)]);
+    assert_eq!(taken(&lanes), [9]);
+}
+
+#[test]
+fn a_lane_that_overflowed_reads_the_log_until_it_has_caught_up() {
+    let lanes = lane_at(0);
+    let much = i64::try_from(QUEUE_MAX).unwrap() + 10;
+    lanes.hand_over((1..=much).map(item));
+    assert_eq!(taken(&lanes).len(), QUEUE_MAX);
+    assert_eq!(lanes.wanted()[0].behind, i64::try_from(QUEUE_MAX).unwrap());
+    lanes.read(1, (much - 9..=much - 5).map(item).collect());
+    assert!(!lanes.wanted().is_empty(), "the highest known sequence is not reached");
+    lanes.read(1, (much - 4..=much).map(item).collect());
+    assert!(lanes.wanted().is_empty());
+    assert_eq!(taken(&lanes).len(), 10);
+}
+
+#[test]
+fn a_gap_in_the_log_is_noticed() {
+    let lanes = lane_at(0);
+    lanes.look(&[1]);
+    assert!(!lanes.read(1, vec![item(1), item(3)]));
+}
+
+#[test]
+fn a_rewound_lane_starts_again_behind_its_cursor() {
+    let lanes = lane_at(0);
+    lanes.hand_over([item(1), item(2)]);
+    assert_eq!(taken(&lanes), [1, 2]);
+    let range = lanes.range(1, 1, DateTime::UNIX_EPOCH).unwrap();
+    lanes.committed(&[range]);
+    lanes.rewind(1);
+    assert_eq!(lanes.wanted()[0].behind, 1);
+}

@@ -1,0 +1,458 @@
+//! The transaction T1: receive keys, bodies, refusals, tracking with its audit block, work; one round trip.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use sqlx::{Connection, PgConnection};
+
+use super::publish::Request;
+use super::{DuplicateKey, Error, Published};
+use crate::audit::{Chain, Purpose};
+use crate::ids::MessageId;
+use crate::lane::{Item, Lanes};
+use crate::notice::{Notice, Notices};
+use crate::parked;
+use crate::store::{self, Store};
+use crate::tracking::{Detail, Entry, Kind, Rows};
+use crate::work::{self, NewWork};
+
+/// How long a committer tries to find out whether its commit happened.
+const LOOK_UP_TIME: Duration = Duration::from_secs(5);
+
+/// One committer with its connection and its audit chain.
+pub(super) struct Committer {
+    store: Store,
+    lanes: Lanes,
+    notices: Notices,
+    connection: PgConnection,
+    chain: Chain,
+}
+
+/// A first message of a key, as the database or the batch knows it.
+#[derive(Clone, Copy)]
+struct First {
+    message: MessageId,
+    sha256: [u8; 32],
+}
+
+impl Committer {
+    pub(super) async fn open(store: &Store, lanes: &Lanes, notices: &Notices) -> Result<Self, store::Error> {
+        let mut connection = store.connection().await?;
+        let chain = Chain::open(&mut connection, store, Purpose::Publish).await?;
+        Ok(Self { store: store.clone(), lanes: lanes.clone(), notices: notices.clone(), connection, chain })
+    }
+
+    pub(super) async fn close(mut self) {
+        if let Err(error) = self.chain.close(&mut self.connection).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "Could not close an audit chain");
+        }
+        let _ = self.connection.close().await;
+    }
+
+    /// Commits a batch and answers every request of it.
+    pub(super) async fn commit(&mut self, batch: Vec<Request>) {
+        let (mut batch, mut repeats) = split_repeats(batch);
+        loop {
+            if batch.is_empty() {
+                break;
+            }
+            match self.write(&batch).await {
+                Ok(()) => break,
+                Err(error) if error.sql_state().as_deref() == Some("OB001") => {
+                    match self.known_keys(&batch).await {
+                        Ok(known) => {
+                            let (fresh, old) = batch.into_iter().partition::<Vec<_>, _>(|request| {
+                                !request.incoming.duplicate.is_some_and(|key| known.contains_key(&key))
+                            });
+                            batch = fresh;
+                            repeats.extend(old.into_iter().map(|request| {
+                                let first = request.incoming.duplicate.map(|key| known[&key]);
+                                (request, first)
+                            }));
+                        }
+                        Err(error) => return self.refuse(batch, repeats, &error),
+                    }
+                }
+                Err(error) if error.surely_not_committed() => return self.refuse(batch, repeats, &error),
+                Err(error) => {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "Lost the database during a commit; looking the messages up"
+                    );
+                    self.look_up(&mut batch, &mut repeats).await;
+                    break;
+                }
+            }
+        }
+        let stored = batch.iter().filter_map(|request| {
+            Some((
+                request.incoming.duplicate?,
+                First { message: request.incoming.id, sha256: request.sha256 },
+            ))
+        });
+        let known =
+            repeats.iter().filter_map(|(request, first)| Some((request.incoming.duplicate?, (*first)?)));
+        let firsts: HashMap<DuplicateKey, First> = stored.chain(known).collect();
+        for request in batch {
+            let _ = request.reply.send(Ok(Published::Stored));
+        }
+        self.answer_repeats(repeats, &firsts).await;
+    }
+
+    async fn answer_repeats(
+        &mut self,
+        repeats: Vec<(Request, Option<First>)>,
+        firsts: &HashMap<DuplicateKey, First>,
+    ) {
+        let mut entries = Vec::new();
+        let mut answers = Vec::new();
+        for (request, first) in repeats {
+            let first = first.or_else(|| firsts.get(&request.incoming.duplicate?).copied());
+            let Some(first) = first else {
+                let message = request.incoming.id;
+                let reason = "the message with the same key before it was not stored".to_owned();
+                answers.push((request, Err(Error::NotStored { message, reason })));
+                continue;
+            };
+            let same_content = first.sha256 == request.sha256;
+            let remote = match &request.incoming.detail {
+                Detail::Received { remote, .. } => remote.clone(),
+                _ => String::new(),
+            };
+            let detail = Detail::Repeat { same_content, remote };
+            entries.push(
+                Entry::new(Kind::RepeatAnswered, request.incoming.config_version, detail)
+                    .about(first.message),
+            );
+            answers.push((request, Ok(Published::Repeat { first: first.message, same_content })));
+        }
+        if !entries.is_empty() {
+            // The answer does not depend on the entry: the first message is stored, whatever happens here.
+            if let Err(error) = record(&self.store, &entries).await {
+                tracing::warn!(error = &error as &dyn std::error::Error, "Could not track repeats");
+            }
+        }
+        for (request, answer) in answers {
+            let _ = request.reply.send(answer);
+        }
+    }
+
+    fn refuse(&self, batch: Vec<Request>, repeats: Vec<(Request, Option<First>)>, error: &store::Error) {
+        tracing::error!(
+            error = error as &dyn std::error::Error,
+            messages = batch.len(),
+            "Could not store received messages"
+        );
+        for request in batch.into_iter().chain(repeats.into_iter().map(|(request, _)| request)) {
+            let message = request.incoming.id;
+            let _ = request.reply.send(Err(Error::NotStored { message, reason: error.to_string() }));
+        }
+    }
+
+    /// One transaction, one round trip.
+    async fn write(&mut self, batch: &[Request]) -> Result<(), store::Error> {
+        let begun = Instant::now();
+        let now = self.store.clock().now();
+        let columns = Columns::of(batch);
+        let entries = entries(batch);
+        let rows = Rows::of(now, self.store.slot(), entries.iter());
+        let block = self.chain.seal(now, &rows.leaves);
+        let new_work = new_work(batch);
+        let work = work::Columns::of(new_work.iter().map(|(_, work)| work), |lane| self.lanes.newest(lane));
+        let parked = self.parked(batch);
+        let tails = sqlx::query_scalar!(
+            r#"WITH keys AS MATERIALIZED (SELECT remember_keys($1::date, $2, $3, $4) AS n),
+                    messages AS MATERIALIZED (
+                    SELECT store_messages($5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) AS n FROM keys),
+                    refused AS MATERIALIZED (
+                    SELECT park_work($5, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31) AS n
+                      FROM messages),
+                    tracked AS MATERIALIZED (
+                    SELECT record_tracking($5, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42, $43, $44, $45) AS n
+                      FROM refused)
+               SELECT append_work($5, $46, $47, $48, $49, $50, $51, $52, $53, $54) AS "tails!" FROM tracked"#,
+            now.date_naive(),
+            &columns.key as _,
+            &columns.key_message,
+            &columns.key_sha256 as _,
+            now,
+            &columns.id,
+            &columns.retention,
+            &columns.parent as _,
+            &columns.source,
+            &columns.party as _,
+            &columns.message_type as _,
+            &columns.control_id as _,
+            &columns.patient as _,
+            &columns.charset,
+            &columns.sha256 as _,
+            &columns.context as _,
+            &columns.body as _,
+            &parked.id,
+            &parked.lane as _,
+            &parked.subscriber as _,
+            &parked.sequence,
+            &parked.kind,
+            &parked.subject,
+            &parked.key,
+            &parked.instance as _,
+            &parked.detail as _,
+            &parked.state,
+            &parked.attempt,
+            &parked.due_at as _,
+            &parked.code,
+            &parked.reason,
+            self.store.slot(),
+            &rows.kind,
+            &rows.message as _,
+            &rows.instance as _,
+            &rows.subscriber as _,
+            &rows.task as _,
+            &rows.person as _,
+            &rows.config_version,
+            &rows.detail as _,
+            block.chain,
+            block.number,
+            &block.root[..],
+            &block.previous[..],
+            &block.hash[..],
+            &work.lane,
+            &work.hint,
+            &work.place,
+            &work.number,
+            &work.kind,
+            &work.subject,
+            &work.key,
+            &work.instance as _,
+            &work.detail as _,
+        )
+        .fetch_one(&mut self.connection)
+        .await?;
+        self.chain.advance(&block);
+        metrics::histogram!("orderly_transaction_seconds", "transaction" => "publish")
+            .record(begun.elapsed().as_secs_f64());
+        metrics::histogram!("orderly_batch_rows", "transaction" => "publish").record(batch.len() as f64);
+        self.hand_over(batch, &new_work, &work, &tails, now);
+        Ok(())
+    }
+
+    fn hand_over(
+        &self,
+        batch: &[Request],
+        new_work: &[(usize, NewWork)],
+        columns: &work::Columns,
+        tails: &[i64],
+        now: DateTime<Utc>,
+    ) {
+        let items = new_work.iter().enumerate().map(|(index, (request, work))| Item {
+            lane: work.lane,
+            sequence: columns.sequence(tails, index),
+            created_at: now,
+            kind: work.kind,
+            subject: work.subject,
+            key: work.key,
+            instance: None,
+            detail: work.detail.clone(),
+            message: batch[*request].incoming.parsed.clone(),
+        });
+        self.lanes.hand_over(items);
+        for request in batch {
+            let message = request.incoming.id;
+            if let Some(refusal) = &request.incoming.parked {
+                let code = refusal.code.clone();
+                self.notices.tell(if code == parked::NO_SUBSCRIBER {
+                    Notice::NotRouted { message, code }
+                } else {
+                    Notice::SuspendedAtDoor { message, code }
+                });
+            }
+        }
+    }
+
+    fn parked(&self, batch: &[Request]) -> parked::Columns {
+        let mut columns = parked::Columns::default();
+        for request in batch {
+            if let Some(refusal) = &request.incoming.parked {
+                columns.push(parked::NewParked {
+                    id: self.store.ids().next_id(),
+                    lane: None,
+                    subscriber: None,
+                    sequence: 0,
+                    kind: work::Kind::Message,
+                    subject: request.incoming.id.0,
+                    key: 0,
+                    instance: None,
+                    detail: None,
+                    state: parked::State::Suspended,
+                    attempt: 0,
+                    due_at: None,
+                    code: refusal.code.clone(),
+                    reason: refusal.reason.clone(),
+                });
+            }
+        }
+        columns
+    }
+
+    async fn known_keys(&mut self, batch: &[Request]) -> Result<HashMap<DuplicateKey, First>, store::Error> {
+        let keys: Vec<&[u8]> = batch
+            .iter()
+            .filter_map(|request| request.incoming.duplicate.as_ref().map(|key| &key.0[..]))
+            .collect();
+        let today = self.store.clock().now().date_naive();
+        let rows = sqlx::query!(
+            "SELECT key, message_id, body_sha256 FROM duplicate WHERE day BETWEEN $1::date - 1 AND $1::date AND key = ANY ($2)",
+            today,
+            &keys as _
+        )
+        .fetch_all(&mut self.connection)
+        .await?;
+        Ok(rows
+            .into_iter()
+            .filter_map(|row| {
+                let key = DuplicateKey(row.key.try_into().ok()?);
+                Some((
+                    key,
+                    First { message: MessageId(row.message_id), sha256: row.body_sha256.try_into().ok()? },
+                ))
+            })
+            .collect())
+    }
+
+    /// The connection broke during the commit. Keeps in `batch` what is found stored; the rest is answered as unknown,
+    /// because the server may still be at it.
+    async fn look_up(&mut self, batch: &mut Vec<Request>, repeats: &mut Vec<(Request, Option<First>)>) {
+        let deadline = Instant::now() + LOOK_UP_TIME;
+        let ids: Vec<i64> = batch.iter().map(|request| request.incoming.id.0).collect();
+        let mut stored: Vec<i64> = Vec::new();
+        while Instant::now() < deadline {
+            if self.reconnect().await.is_ok()
+                && let Ok(found) = sqlx::query_scalar!("SELECT id FROM message WHERE id = ANY ($1)", &ids)
+                    .fetch_all(&mut self.connection)
+                    .await
+            {
+                stored = found;
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        let (kept, unknown) =
+            std::mem::take(batch).into_iter().partition(|request| stored.contains(&request.incoming.id.0));
+        *batch = kept;
+        let unknown: Vec<Request> = unknown;
+        for request in
+            unknown.into_iter().chain(std::mem::take(repeats).into_iter().map(|(request, _)| request))
+        {
+            let message = request.incoming.id;
+            let _ = request.reply.send(Err(Error::Unknown { message }));
+        }
+        // Nothing was handed over in memory: the owners read the log.
+        let lanes: Vec<i32> =
+            batch.iter().flat_map(|request| request.incoming.routes.iter().map(|route| route.lane)).collect();
+        self.store.wake(&lanes);
+    }
+
+    /// A new connection with a new chain: the old one may or may not have got its last block.
+    async fn reconnect(&mut self) -> Result<(), store::Error> {
+        self.connection = self.store.connection().await?;
+        self.chain = Chain::open(&mut self.connection, &self.store, Purpose::Publish).await?;
+        Ok(())
+    }
+}
+
+async fn record(store: &Store, entries: &[Entry]) -> Result<(), store::Error> {
+    let mut tx = store.begin("publish: track repeats").await?;
+    crate::tracking::record(&mut tx, entries).await?;
+    tx.commit().await
+}
+
+/// Keeps the first of each key; what repeats it within the batch is answered after the commit.
+fn split_repeats(batch: Vec<Request>) -> (Vec<Request>, Vec<(Request, Option<First>)>) {
+    let mut seen = std::collections::HashSet::new();
+    let mut repeats = Vec::new();
+    let mut firsts = Vec::with_capacity(batch.len());
+    for request in batch {
+        match request.incoming.duplicate {
+            Some(key) if !seen.insert(key) => repeats.push((request, None)),
+            _ => firsts.push(request),
+        }
+    }
+    (firsts, repeats)
+}
+
+fn entries(batch: &[Request]) -> Vec<Entry> {
+    let mut entries = Vec::with_capacity(batch.len());
+    for request in batch {
+        let incoming = &request.incoming;
+        let entry = |kind, detail| Entry::new(kind, incoming.config_version, detail).about(incoming.id);
+        entries.push(entry(Kind::Received, incoming.detail.clone()));
+        if let Some(refusal) = &incoming.parked {
+            let kind =
+                if refusal.code == parked::NO_SUBSCRIBER { Kind::NotRouted } else { Kind::SuspendedAtDoor };
+            let (code, text) = (refusal.code.clone(), refusal.reason.clone());
+            let detail = Detail::Cause { code, text, sha256: Some(request.sha256) };
+            entries.push(entry(kind, detail));
+        }
+    }
+    entries
+}
+
+fn new_work(batch: &[Request]) -> Vec<(usize, NewWork)> {
+    let mut work = Vec::new();
+    for (index, request) in batch.iter().enumerate() {
+        work.extend(request.incoming.routes.iter().map(|route| {
+            let mut work = NewWork::message(route.lane, request.incoming.id, route.key);
+            work.detail.clone_from(&route.detail);
+            (index, work)
+        }));
+    }
+    work
+}
+
+/// Messages and keys as the arrays that the functions take.
+#[derive(Default)]
+struct Columns<'a> {
+    key: Vec<&'a [u8]>,
+    key_message: Vec<i64>,
+    key_sha256: Vec<&'a [u8]>,
+    id: Vec<i64>,
+    retention: Vec<i16>,
+    parent: Vec<Option<i64>>,
+    source: Vec<i32>,
+    party: Vec<Option<&'a str>>,
+    message_type: Vec<&'a str>,
+    control_id: Vec<Option<&'a str>>,
+    patient: Vec<Option<&'a str>>,
+    charset: Vec<i16>,
+    sha256: Vec<&'a [u8]>,
+    context: Vec<Option<&'a [u8]>>,
+    body: Vec<&'a [u8]>,
+}
+
+impl<'a> Columns<'a> {
+    fn of(batch: &'a [Request]) -> Self {
+        let mut columns = Self::default();
+        for request in batch {
+            let incoming = &request.incoming;
+            if let Some(key) = &incoming.duplicate {
+                columns.key.push(&key.0);
+                columns.key_message.push(incoming.id.0);
+                columns.key_sha256.push(&request.sha256);
+            }
+            columns.id.push(incoming.id.0);
+            columns.retention.push(incoming.retention);
+            columns.parent.push(incoming.parent.map(|parent| parent.0));
+            columns.source.push(incoming.source);
+            columns.party.push(incoming.party.as_deref());
+            columns.message_type.push(&incoming.message_type);
+            columns.control_id.push(incoming.control_id.as_deref());
+            columns.patient.push(incoming.patient.as_deref());
+            columns.charset.push(incoming.charset);
+            columns.sha256.push(&request.sha256);
+            columns.context.push(incoming.context.as_deref());
+            columns.body.push(&incoming.body);
+        }
+        columns
+    }
+}

@@ -1,0 +1,119 @@
+//! T1: publishing from outside, in natural batches.
+//!
+//! A few committers hold a connection each. A committer takes what queued up while its last commit was in flight: one
+//! message at low load, hundreds at high load, no timer. Nothing is answered before the commit.
+
+use std::sync::Arc;
+
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::commit::Committer;
+use super::{Error, Incoming, Published};
+use crate::audit::sha256;
+use crate::lane::Lanes;
+use crate::notice::Notices;
+use crate::store::{self, Store};
+use crate::tracking::Detail;
+
+/// Messages of one commit.
+const BATCH_MAX: usize = 500;
+/// Bytes of one commit.
+const BATCH_BYTES_MAX: usize = 4 << 20;
+/// A body above this goes to a committer of its own, so that small ones need not wait for it.
+const BIG_BODY_BYTES: usize = 256 << 10;
+/// Messages that wait for a committer before callers wait for room.
+const QUEUE_MAX: usize = 4_096;
+
+/// A message on its way through a committer.
+pub(super) struct Request {
+    pub(super) incoming: Incoming,
+    pub(super) sha256: [u8; 32],
+    pub(super) reply: oneshot::Sender<Result<Published, Error>>,
+}
+
+/// The entrance of the message box. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct MessageBox {
+    committers: Arc<[mpsc::Sender<Request>]>,
+    big: mpsc::Sender<Request>,
+}
+
+impl MessageBox {
+    /// Starts the committers; they end when all clones of the box are gone or `stop` is cancelled and the queue is empty.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the database cannot be reached.
+    pub(crate) async fn start(
+        store: &Store,
+        lanes: &Lanes,
+        notices: &Notices,
+        committers: usize,
+        tasks: &TaskTracker,
+        stop: &CancellationToken,
+    ) -> Result<Self, store::Error> {
+        let mut senders = Vec::new();
+        for _ in 0..=committers.max(1) {
+            let (sender, receiver) = mpsc::channel(QUEUE_MAX);
+            let committer = Committer::open(store, lanes, notices).await?;
+            tasks.spawn(run(committer, receiver, stop.clone()));
+            senders.push(sender);
+        }
+        let big = senders.remove(0);
+        Ok(Self { committers: senders.into(), big })
+    }
+
+    /// Stores a message and routes it. When this returns `Ok`, that is committed.
+    ///
+    /// Messages with the same `committer_hash` (that of the connection) are committed in the order of the calls. A
+    /// repeat of a known key is not stored and not routed again.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotStored`] is certain; after [`Error::Unknown`] the sender must get no answer at all.
+    pub async fn publish(&self, committer_hash: u64, mut incoming: Incoming) -> Result<Published, Error> {
+        let hash = sha256(&incoming.body);
+        if let Detail::Received { sha256, .. } = &mut incoming.detail {
+            *sha256 = hash;
+        }
+        let committer = if incoming.body.len() > BIG_BODY_BYTES {
+            &self.big
+        } else {
+            let count = self.committers.len() as u64;
+            &self.committers[usize::try_from(committer_hash % count).unwrap_or_default()]
+        };
+        let (reply, answer) = oneshot::channel();
+        let message = incoming.id;
+        let request = Request { incoming, sha256: hash, reply };
+        committer.send(request).await.map_err(|_| Error::ShuttingDown)?;
+        // A committer answers everything it took; if it vanished, nobody knows what it had sent.
+        answer.await.unwrap_or(Err(Error::Unknown { message }))
+    }
+}
+
+async fn run(mut committer: Committer, mut requests: mpsc::Receiver<Request>, stop: CancellationToken) {
+    let idle = Notify::new();
+    loop {
+        let first = tokio::select! {
+            biased;
+            first = requests.recv() => first,
+            () = stop.cancelled() => {
+                requests.close();
+                requests.recv().await
+            }
+        };
+        let Some(first) = first else { break };
+        let mut bytes = first.incoming.body.len();
+        let mut batch = vec![first];
+        while batch.len() < BATCH_MAX && bytes < BATCH_BYTES_MAX {
+            let Ok(next) = requests.try_recv() else { break };
+            bytes += next.incoming.body.len();
+            batch.push(next);
+        }
+        committer.commit(batch).await;
+    }
+    idle.notify_waiters();
+    committer.close().await;
+}
