@@ -280,7 +280,7 @@ mod tests {
     fn a_character_that_the_set_lacks_is_an_error_not_a_question_mark() {
         assert_eq!(Charset::Latin1.encode("5 €"), Err('€'));
         assert_eq!(Charset::Ascii.encode("é"), Err('é'));
-        assert_eq!(Charset::Other(encoding_rs::BIG5).encode("é").is_err(), true);
+        assert!(Charset::Other(encoding_rs::BIG5).encode("é").is_err());
         assert_eq!(Charset::Latin1.encode("é").unwrap().as_ref(), b"\xE9");
     }
 }

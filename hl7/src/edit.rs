@@ -18,6 +18,8 @@ pub struct Edit {
     lines: Vec<Line>,
     /// Bytes before the first segment.
     before: Range<usize>,
+    /// Padding and block characters after the last segment.
+    after: Range<usize>,
 }
 
 /// One segment and what stands between it and the next.
@@ -77,9 +79,15 @@ impl Edit {
                 Some(Line { end: Text::Kept(gap), .. }) => gap.end = start,
                 _ => before.end = start,
             }
-            lines.push(Line { text: Text::Kept(start..end), end: Text::Kept(end..base.bytes().len()) });
+            lines.push(Line { text: Text::Kept(start..end), end: Text::Kept(end..base.end().max(end)) });
         }
-        Self { base: base.clone(), reading: base.reading(), lines, before }
+        Self {
+            base: base.clone(),
+            reading: base.reading(),
+            lines,
+            before,
+            after: base.end()..base.bytes().len(),
+        }
     }
 
     /// A message that holds nothing but delimiters, to be filled.
@@ -214,20 +222,34 @@ impl Edit {
             bytes.extend_from_slice(line.text.bytes(base));
             bytes.extend_from_slice(line.end.bytes(base));
         }
+        bytes.extend_from_slice(&base[self.after]);
         Message::parse_with(bytes, self.base.options()).unwrap_or(self.base)
     }
 
+    /// The line end that this message uses, so that a new line does not change how the others are read.
+    fn line_end(&self) -> &'static [u8] {
+        let bytes = self.base.bytes();
+        let first = self.base.segment(0).map_or(0, |segment| segment.span.end as usize);
+        match memchr::memchr(b'\r', bytes) {
+            Some(_) if bytes[first..].starts_with(b"\r\n") => b"\r\n",
+            Some(_) => b"\r",
+            None if memchr::memchr(b'\n', bytes).is_some() => b"\n",
+            None => b"\r",
+        }
+    }
+
     fn insert(&mut self, index: usize, bytes: Vec<u8>) -> usize {
+        let ending = self.line_end();
         // The segment before may be the last of a message without final line end.
         if let Some(line) = index.checked_sub(1).and_then(|index| self.lines.get_mut(index)) {
             let end = line.end.bytes(self.base.bytes());
             if !end.iter().any(|byte| matches!(byte, b'\r' | b'\n')) {
-                let mut mended = b"\r".to_vec();
+                let mut mended = ending.to_vec();
                 mended.extend_from_slice(end);
                 line.end = Text::New(mended);
             }
         }
-        self.lines.insert(index, Line { text: Text::New(bytes), end: Text::New(b"\r".to_vec()) });
+        self.lines.insert(index, Line { text: Text::New(bytes), end: Text::New(ending.to_vec()) });
         index
     }
 
@@ -330,14 +352,14 @@ impl Edit {
         Ok(bytes)
     }
 
-    fn leaf(&self, value: crate::Value<'_>, place: &String) -> Result<Vec<u8>, EditError> {
+    fn leaf(&self, value: crate::Value<'_>, place: &str) -> Result<Vec<u8>, EditError> {
         match value {
             crate::Value::Delete => Ok(b"\"\"".to_vec()),
             other => {
                 let text = other.into_text();
                 let escaped = escape::encode(&text, &self.reading.delimiters)
-                    .map_err(|c| EditError::Unmappable { path: place.clone(), character: c.into() })?;
-                Ok(self.encode(&escaped, place)?.into_owned())
+                    .map_err(|c| EditError::Unmappable { path: place.to_owned(), character: c.into() })?;
+                Ok(self.encode(&escaped, &place)?.into_owned())
             }
         }
     }

@@ -26,7 +26,7 @@ impl Severity {
 }
 
 /// What a party's settings can give a verdict on; the keys of `validation.findings` in a site.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Class {
     /// MSH-9, MSH-11, MSH-12 and MSH-10.
@@ -48,6 +48,7 @@ pub enum Class {
     /// Bytes and declared character set do not agree.
     Charset,
     /// A line end, mark or padding outside the standard was repaired; always a note.
+    #[default]
     Repair,
     /// A hard limit was passed; the rest of the message was not read.
     Limit,
@@ -86,12 +87,6 @@ pub struct Finding {
     /// What kind of finding it is.
     #[serde(skip)]
     pub class: Class,
-}
-
-impl Default for Class {
-    fn default() -> Self {
-        Self::Repair
-    }
 }
 
 impl Finding {

@@ -185,6 +185,11 @@ impl Message {
         Edit::new(self)
     }
 
+    /// Where padding and block characters after the last segment begin.
+    pub(crate) fn end(&self) -> usize {
+        self.0.index.end
+    }
+
     pub(crate) fn marks(&self, span: &Span) -> &[u32] {
         &self.0.index.marks[span.first_mark as usize..(span.first_mark + span.marks) as usize]
     }

@@ -82,6 +82,8 @@ pub(crate) struct Index {
     pub(crate) spans: Vec<Span>,
     pub(crate) marks: Vec<u32>,
     pub(crate) findings: Vec<Finding>,
+    /// Where what counts ends and padding begins.
+    pub(crate) end: usize,
 }
 
 const PLAIN: u8 = 0;
@@ -121,7 +123,7 @@ pub(crate) fn index(bytes: &[u8], options: &ParseOptions) -> Result<Index, Unrea
     scan.report(&mut findings);
     findings.truncate(limits.findings_max);
     let Scan { spans, marks, .. } = scan;
-    Ok(Index { delimiters, charset: resolved.charset, spans, marks, findings })
+    Ok(Index { delimiters, charset: resolved.charset, spans, marks, findings, end })
 }
 
 /// Where MSH begins, and whether a UTF-8 byte-order mark stands before it.

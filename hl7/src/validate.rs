@@ -9,6 +9,8 @@ mod structure;
 
 use std::collections::BTreeMap;
 
+pub use structure::{Group, groups};
+
 use serde::{Deserialize, Serialize};
 
 use crate::dictionary::{Structure, Version};

@@ -88,7 +88,7 @@ impl<'m> Check<'_, 'm, '_> {
             self.field(self.segment.field(number), number, element);
         }
         for number in row.count() + 1..=self.segment.field_count() {
-            if !self.segment.field(number).is_missing() {
+            if !is_blank(self.segment.field(number).raw(), &self.segment) {
                 self.place.at(number, 0, 0, 0);
                 self.find(Class::Undeclared, 199, "the version has no such field".to_owned());
             }
@@ -96,8 +96,9 @@ impl<'m> Check<'_, 'm, '_> {
     }
 
     fn field(&mut self, field: Field<'m>, number: usize, element: Element) {
-        if field.is_missing() {
-            let empty_result = self.segment.id() == "OBX" && matches!(number, 2 | 5);
+        if is_blank(field.raw(), &self.segment) {
+            // OBX-2 and 5 may be empty by the status in OBX-11; OBX-4 is conditional where the facts of 2.8 say required.
+            let empty_result = self.segment.id() == "OBX" && matches!(number, 2 | 4 | 5);
             if element.optionality() == Optionality::Required && !empty_result {
                 self.find(Class::Required, 101, format!("{} is required", element.name()));
             }
@@ -112,9 +113,10 @@ impl<'m> Check<'_, 'm, '_> {
             return;
         }
         if let Some(most) = element.repetitions_max().filter(|most| *most > 0) {
-            // Text in OBX-5 uses the repetition separator as a line break.
-            let text = self.segment.id() == "OBX" && number == 5;
-            if !text && field.repetitions().nth(usize::from(most)).is_some() {
+            // Text in OBX-5 uses the repetition separator as a line break, and parameters of queries repeat.
+            let free = element.datatype() == "varies";
+            let extra = |repetition: Repetition<'_>| !is_blank(repetition.raw(), &self.segment);
+            if !free && field.repetitions().skip(usize::from(most)).any(extra) {
                 self.find(
                     Class::Cardinality,
                     198,
@@ -124,7 +126,9 @@ impl<'m> Check<'_, 'm, '_> {
         }
         for (index, repetition) in field.repetitions().enumerate() {
             self.place.at(number, index + 1, 0, 0);
-            self.repetition(repetition, element);
+            if !is_blank(repetition.raw(), &self.segment) {
+                self.repetition(repetition, element);
+            }
         }
     }
 
@@ -137,7 +141,7 @@ impl<'m> Check<'_, 'm, '_> {
         } else {
             element.datatype()
         };
-        if name.is_empty() || repetition.is_missing() || repetition.value() == Value::Delete {
+        if name.is_empty() || repetition.value() == Value::Delete {
             return;
         }
         let Some(row) = self.version.datatype(name) else {
@@ -150,7 +154,7 @@ impl<'m> Check<'_, 'm, '_> {
         for (number, part) in row.elements() {
             self.place.component = number;
             let component = repetition.component(number);
-            if component.is_missing() {
+            if is_blank(component.raw(), &self.segment) {
                 if part.optionality() == Optionality::Required {
                     self.find(Class::Required, 101, format!("{} is required", part.name()));
                 }
@@ -160,7 +164,7 @@ impl<'m> Check<'_, 'm, '_> {
             let table = part.table().or_else(|| element.table().filter(|_| number == 1));
             self.component(component, repetition, part, table);
         }
-        if repetition.components().skip(row.count()).any(|extra| !extra.is_missing()) {
+        if repetition.components().skip(row.count()).any(|extra| !is_blank(extra.raw(), &self.segment)) {
             self.place.component = row.count() + 1;
             self.find(
                 Class::Undeclared,
@@ -263,6 +267,17 @@ impl<'m> Check<'_, 'm, '_> {
             self.find(Class::Table, 103, format!("the code is not in table {table}"));
         }
     }
+}
+
+/// Whether there is nothing but separators, which carry no meaning at the end.
+fn is_blank(raw: Option<&[u8]>, segment: &Segment<'_>) -> bool {
+    let delimiters = segment.delimiters();
+    let separator = |byte: &u8| {
+        *byte == delimiters.component
+            || *byte == delimiters.repetition
+            || Some(*byte) == delimiters.subcomponent
+    };
+    raw.is_none_or(|raw| raw.iter().all(separator))
 }
 
 /// Whether a type is a single value, so that component separators in it are odd.

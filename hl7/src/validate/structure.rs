@@ -1,8 +1,10 @@
 //! Matches segments to the groups of a message structure.
 //!
 //! Each segment goes to the nearest place, from the innermost open group outwards, that may take it: the same
-//! place again, a later one, or a new repetition of the group. Only when no place is legal, required places are
-//! skipped and reported. Local and unknown segments attach where they stand.
+//! place again, a later one, or a new repetition of the group. Places where it is the first of its group come
+//! before places in the middle of a group that is not open yet: an ORC after results begins the next order, not
+//! the prior results of this one. Only when no place is legal, required places are skipped and reported. Local
+//! and unknown segments attach where they stand.
 
 use crate::dictionary::{Kind, Node, Nodes, Structure, Version};
 use crate::{Class, Message};
@@ -10,11 +12,7 @@ use crate::{Class, Message};
 use super::Report;
 
 pub(super) fn check(message: &Message, structure: Structure, version: Version, report: &mut Report<'_>) {
-    let mut matching = Matching {
-        structure,
-        frames: vec![Frame { nodes: structure.nodes(), choice: false, current: None, count: 0 }],
-        missing: Vec::new(),
-    };
+    let mut matching = Matching::new(structure);
     let mut seen: Vec<(&str, u32)> = Vec::new();
     for segment in message.segments() {
         let id = segment.id();
@@ -32,7 +30,7 @@ pub(super) fn check(message: &Message, structure: Structure, version: Version, r
             }
         };
         let place = if number > 1 { format!("{id}[{number}]") } else { id.to_owned() };
-        match matching.take(id) {
+        match matching.take(id, segment.index()) {
             Taken::Legal => {}
             Taken::TooMany => {
                 let text = format!("segment {id} occurs more often than {} allows", structure.name());
@@ -68,6 +66,26 @@ pub(super) fn check(message: &Message, structure: Structure, version: Version, r
     }
 }
 
+/// One occurrence of a group in a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// Its name, for instance `ORDER_OBSERVATION`.
+    pub name: &'static str,
+    /// Its segments by their index in the message, those of inner groups and local ones included.
+    pub segments: Vec<usize>,
+}
+
+/// The groups of a message in the order in which they begin; empty when its structure is not known.
+pub fn groups(message: &Message) -> Vec<Group> {
+    let version = Version::nearest(&message.header().version);
+    let Some(structure) = super::structure_in(version, message) else { return Vec::new() };
+    let mut matching = Matching::new(structure);
+    for segment in message.segments() {
+        matching.take(segment.id(), segment.index());
+    }
+    matching.groups
+}
+
 enum Taken {
     Legal,
     TooMany,
@@ -75,11 +93,32 @@ enum Taken {
     Unknown,
 }
 
+/// How a place is looked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// As `Legal`, and groups are only entered at their first segment.
+    First,
+    /// Nothing that is required is skipped.
+    Legal,
+    /// Anywhere ahead.
+    Any,
+}
+
+impl Way {
+    fn is_strict(self) -> bool {
+        self != Self::Any
+    }
+}
+
 /// One open group.
 #[derive(Clone)]
 struct Frame {
     nodes: Nodes,
     choice: bool,
+    /// Whether it is a group; false for the message itself.
+    group: bool,
+    /// Its place in the list of groups; none for the message itself and for choices.
+    listed: Option<usize>,
     current: Option<Node>,
     /// How often `current` has occurred.
     count: u32,
@@ -94,6 +133,7 @@ struct Matching {
     structure: Structure,
     frames: Vec<Frame>,
     missing: Vec<Missing>,
+    groups: Vec<Group>,
 }
 
 /// Where a segment goes: in frame `depth`, along `route` of groups down to the segment.
@@ -105,8 +145,23 @@ struct Target {
 }
 
 impl Matching {
-    fn take(&mut self, id: &str) -> Taken {
-        if let Some(target) = self.target(id, true) {
+    fn new(structure: Structure) -> Self {
+        let nodes = structure.nodes();
+        let message = Frame { nodes, choice: false, group: false, listed: None, current: None, count: 0 };
+        Self { structure, frames: vec![message], missing: Vec::new(), groups: Vec::new() }
+    }
+
+    /// Takes the next segment; it belongs to all groups that are open then.
+    fn take(&mut self, id: &str, index: usize) -> Taken {
+        let taken = self.place(id);
+        for group in self.frames.iter().filter_map(|frame| frame.listed) {
+            self.groups[group].segments.push(index);
+        }
+        taken
+    }
+
+    fn place(&mut self, id: &str) -> Taken {
+        if let Some(target) = self.target(id, Way::First).or_else(|| self.target(id, Way::Legal)) {
             self.go(&target);
             return Taken::Legal;
         }
@@ -115,7 +170,7 @@ impl Matching {
         if self.frames.last().is_some_and(repeated) {
             return Taken::TooMany;
         }
-        if let Some(target) = self.target(id, false) {
+        if let Some(target) = self.target(id, Way::Any) {
             self.go(&target);
             return Taken::Legal;
         }
@@ -127,24 +182,24 @@ impl Matching {
         Taken::Misplaced
     }
 
-    fn target(&self, id: &str, strict: bool) -> Option<Target> {
+    fn target(&self, id: &str, way: Way) -> Option<Target> {
         for depth in (0..self.frames.len()).rev() {
             let frame = &self.frames[depth];
-            if let Some(route) = frame.forward(id, strict) {
+            if let Some(route) = frame.forward(id, way) {
                 return Some(Target { depth, again: false, route });
             }
-            if strict && !frame.is_complete() {
+            if way.is_strict() && !frame.is_complete() {
                 return None;
             }
             let parent = depth.checked_sub(1).map(|parent| &self.frames[parent]);
             let may_repeat = parent.is_some_and(|parent| {
-                parent
-                    .current
-                    .is_some_and(|group| group.max().is_none_or(|most| parent.count < most) || !strict)
+                parent.current.is_some_and(|group| {
+                    group.max().is_none_or(|most| parent.count < most) || !way.is_strict()
+                })
             });
             if may_repeat {
                 let fresh = Frame { current: None, count: 0, ..frame.clone() };
-                if let Some(route) = fresh.forward(id, strict) {
+                if let Some(route) = fresh.forward(id, way) {
                     return Some(Target { depth, again: true, route });
                 }
             }
@@ -174,7 +229,18 @@ impl Matching {
 
     fn open(&mut self, group: Node) {
         let choice = group.kind() == Kind::Choice;
-        self.frames.push(Frame { nodes: group.nodes(), choice, current: None, count: 0 });
+        let listed = (!choice).then_some(self.groups.len());
+        if !choice {
+            self.groups.push(Group { name: group.name(), segments: Vec::new() });
+        }
+        self.frames.push(Frame {
+            nodes: group.nodes(),
+            choice,
+            listed,
+            group: true,
+            current: None,
+            count: 0,
+        });
     }
 
     /// Closes the frames from `depth` on; what they still had to hold is missing.
@@ -212,14 +278,14 @@ impl Frame {
         self.rest().all(|node| node.min() == 0)
     }
 
-    /// The way to `id` from here on, without skipping what is required if `strict`.
-    fn forward(&self, id: &str, strict: bool) -> Option<Vec<Node>> {
+    /// The way to `id` from here on.
+    fn forward(&self, id: &str, way: Way) -> Option<Vec<Node>> {
         if let Some(node) = self.current {
             let free = node.max().is_none_or(|most| self.count < most);
             if node.kind() == Kind::Segment && node.name() == id && free {
                 return Some(vec![node]);
             }
-            if self.choice || (strict && self.count < node.min()) {
+            if self.choice || (way.is_strict() && self.count < node.min()) {
                 return None;
             }
         }
@@ -229,10 +295,12 @@ impl Frame {
                 before = Some(node) != self.current;
                 continue;
             }
-            if let Some(route) = route(node, id, strict) {
+            if let Some(route) = route(node, id, way) {
                 return Some(route);
             }
-            if strict && node.min() > 0 && !self.choice {
+            let passed = (way == Way::First && self.current.is_none() && self.group)
+                || (way.is_strict() && node.min() > 0);
+            if passed && !self.choice {
                 return None;
             }
         }
@@ -261,16 +329,17 @@ impl Frame {
 }
 
 /// The way to the segment `id` in `node`: groups and then the segment.
-fn route(node: Node, id: &str, strict: bool) -> Option<Vec<Node>> {
+fn route(node: Node, id: &str, way: Way) -> Option<Vec<Node>> {
     if node.kind() == Kind::Segment {
         return (node.name() == id && node.max() != Some(0)).then(|| vec![node]);
     }
     for inner in node.nodes() {
-        if let Some(mut found) = route(inner, id, strict) {
+        if let Some(mut found) = route(inner, id, way) {
             found.insert(0, node);
             return Some(found);
         }
-        if strict && inner.min() > 0 && node.kind() != Kind::Choice {
+        let passed = way == Way::First || (way.is_strict() && inner.min() > 0);
+        if passed && node.kind() != Kind::Choice {
             return None;
         }
     }

@@ -50,6 +50,23 @@ fn groups_repeat_where_their_first_segment_comes_again() {
 }
 
 #[test]
+fn an_order_after_results_is_the_next_order_not_a_prior_one() {
+    let order = |number: u32| {
+        format!(
+            "ORC|NW|P{number}\rTQ1|1\rOBR|{number}|P{number}||1000^T^L\rOBX|1|NM|1^a^L||5||||||F\rSPM|1|||B^b^L\r"
+        )
+    };
+    let header = "MSH|^~\\&|LAB|N|E|H|20250314093000||OML^O21^OML_O21|E1|P|2.5.1\rPID|1||1^^^N^MR||S^A\r";
+    check(&format!("{header}{}{}", order(1), order(2)), &[]);
+}
+
+#[test]
+fn separators_alone_are_no_value() {
+    check(&adt(&A01.replace("|F\r", "|F|^^&|~~|^^^^^^^^^^^^^^^^|\r")), &[]);
+    check(&adt(&A01.replace("70001^^^NORTH^MR", "^^^&^~")), &["PID-3 101"]);
+}
+
+#[test]
 fn the_header_decides_first() {
     let header = |text: &str| format!("MSH|^~\\&|R|N|E|H|20250314093000||{text}\r{A01}");
     check(&header("XYZ^A01|1|P|2.5"), &["MSH-9.1 200"]);

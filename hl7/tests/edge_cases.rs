@@ -1,0 +1,210 @@
+//! Every message of `edge-cases` meets the outcome that its `cases.json` gives.
+
+use std::path::PathBuf;
+
+use orderly_hl7::acknowledge::{AckCode, AckRequest, acknowledge, read_answer};
+use orderly_hl7::mllp::{Deframer, FrameLimits};
+use orderly_hl7::validate::{self, Level, Validation, validate};
+use orderly_hl7::{Class, Message, Path, Severity, Value, batch};
+use serde_json::Value as Json;
+
+fn read(name: &str) -> Vec<u8> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/edge-cases").join(name);
+    std::fs::read(path).expect("the case lies beside this test")
+}
+
+fn parse(name: &str) -> Message {
+    Message::parse(read(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+fn cases() -> Vec<(String, Json)> {
+    let cases: Json = serde_json::from_slice(&read("cases.json")).expect("cases.json is JSON");
+    let pair = |case: &Json| (case["file"].as_str().unwrap_or_default().to_owned(), case["expect"].clone());
+    cases["cases"].as_array().expect("cases.json lists cases").iter().map(pair).collect()
+}
+
+#[test]
+fn every_case_is_parsed_repaired_or_refused_as_it_says() {
+    let mut checked = 0;
+    for (file, expect) in cases() {
+        let Some(outcome) = expect["parse"].as_str() else { continue };
+        let parsed = Message::parse(read(&file));
+        match (outcome, &parsed) {
+            ("error", Err(_)) | ("ok", Ok(_)) => {}
+            ("lenient", Ok(message)) => assert!(!message.findings().is_empty(), "{file}: the repair is told"),
+            _ => panic!("{file} should be {outcome}, is {parsed:?}"),
+        }
+        checked += 1;
+        let Ok(message) = parsed else { continue };
+        assert_eq!(message.bytes(), read(&file), "{file}");
+        if let Some(segments) = expect["segments"].as_u64() {
+            assert_eq!(message.segment_count() as u64, segments, "{file}");
+        }
+    }
+    assert!(checked > 20);
+}
+
+#[test]
+fn every_named_value_is_read() {
+    for (file, expect) in cases() {
+        let places = [
+            ("control_id", "MSH-10"),
+            ("msh2", "MSH-2"),
+            ("pid5_1", "PID-5.1"),
+            ("pid5_2", "PID-5.2"),
+            ("pid3_1_4_2", "PID-3.4.2"),
+            ("pid7", "PID-7"),
+            ("pid8", "PID-8"),
+        ];
+        for (key, path) in places {
+            let Some(expected) = expect[key].as_str() else { continue };
+            let message = parse(&file);
+            let path: Path = path.parse().unwrap();
+            match (expected, message.get(&path)) {
+                ("delete", Value::Delete) | ("empty", Value::Empty) => {}
+                (expected, found) => assert_eq!(found, Value::Text(expected.into()), "{file} {path}"),
+            }
+        }
+        for (key, id, field) in [("pid3_count", "PID", 3), ("pid5_count", "PID", 5)] {
+            let Some(expected) = expect[key].as_u64() else { continue };
+            let message = parse(&file);
+            let count = message.find(id, 1).unwrap().field(field).repetitions().count();
+            assert_eq!(count as u64, expected, "{file} {key}");
+        }
+        if let Some(expected) = expect["obx5"].as_array() {
+            let message = parse(&file);
+            for (index, expected) in expected.iter().enumerate() {
+                assert_eq!(
+                    message.text(&format!("OBX[{}]-5", index + 1)),
+                    expected.as_str().unwrap(),
+                    "{file}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_lone_escape_character_and_two_byte_characters_survive() {
+    assert_eq!(parse("escapes.hl7").text("OBX[9]-5"), r"C:\temp and a lone \ here");
+    assert_eq!(parse("iso2022jp.hl7").text("PID-5[2].1"), "山田");
+    assert_eq!(parse("gb18030.hl7").text("PID-5.1"), "王");
+    assert_eq!(parse("cp1252-undeclared.hl7").charset().name(), "windows-1252");
+}
+
+#[test]
+fn interchanges_hold_the_messages_and_batches_they_should() {
+    for (file, expect) in cases() {
+        let Some(messages) = expect["messages"].as_u64() else { continue };
+        let bytes = read(&file);
+        let found = batch::split(&bytes);
+        assert_eq!(found.messages.len() as u64, messages, "{file}");
+        if let Some(batches) = expect["batches"].as_u64() {
+            assert_eq!(found.batches as u64, batches, "{file}");
+        }
+        if expect["validation"].is_string() {
+            assert!(!found.findings.is_empty(), "{file}");
+        }
+        if file.starts_with("mllp") {
+            let mut deframer = Deframer::new(FrameLimits::default());
+            deframer.push(&bytes);
+            let frames: Vec<_> = std::iter::from_fn(|| deframer.next()).map(Result::unwrap).collect();
+            assert_eq!(frames.len() as u64, messages, "{file}");
+            assert!(frames.iter().all(|frame| Message::parse(frame.bytes.as_slice()).is_ok()), "{file}");
+        }
+    }
+}
+
+#[test]
+fn every_invalid_case_has_its_finding() {
+    let expected = [
+        ("missing-required-segment.hl7", "PV1", 100, Class::Structure),
+        ("missing-required-field.hl7", "PID-3", 101, Class::Required),
+        ("wrong-order.hl7", "PID", 100, Class::Structure),
+        ("bad-datatype.hl7", "PID-1", 102, Class::Datatype),
+        ("bad-datatype.hl7", "PID-7.1", 102, Class::Datatype),
+        ("bad-table-value.hl7", "PID-8", 103, Class::Table),
+        ("no-control-id.hl7", "MSH-10", 101, Class::Header),
+        ("unsupported-version.hl7", "MSH-12.1", 203, Class::Header),
+        ("unsupported-event.hl7", "MSH-9.2", 201, Class::Header),
+        ("unsupported-type.hl7", "MSH-9.1", 200, Class::Header),
+        ("unknown-segment.hl7", "QQQ", 100, Class::Undeclared),
+        ("short-segment-id.hl7", "", 100, Class::Structure),
+        ("utf8-undeclared.hl7", "MSH-18", 102, Class::Charset),
+    ];
+    for (file, path, code, class) in expected {
+        let findings = validate(&parse(file), &Validation::default());
+        let met = findings
+            .iter()
+            .any(|finding| (finding.path.as_str(), finding.code, finding.class) == (path, code, class));
+        assert!(met, "{file}: {findings:#?}");
+    }
+}
+
+#[test]
+fn a_header_that_is_not_acceptable_is_rejected_with_its_code() {
+    let now = chrono::DateTime::parse_from_rfc3339("2026-03-01T10:20:30Z").unwrap();
+    for (file, expect) in cases() {
+        let Some(reject) = expect["reject"].as_str() else { continue };
+        let production = Validation { processing_ids: Some(vec!["P".into()]), ..Validation::default() };
+        let message = parse(&file);
+        let findings = validate(&message, &production);
+        let code = AckCode::for_findings(&findings);
+        assert_eq!(code, AckCode::AR, "{file}");
+        let answer = acknowledge(&message, &AckRequest::new(code, "1", now).with_findings(findings));
+        let answer = read_answer(&answer).unwrap();
+        assert_eq!(answer.control_id, message.header().control_id);
+        assert!(reject.contains(&answer.errors[0].code), "{file}: {:?}", answer.errors);
+    }
+}
+
+#[test]
+fn good_cases_are_accepted() {
+    for file in [
+        "plain-cr.hl7",
+        "lf.hl7",
+        "crlf.hl7",
+        "bom-utf8.hl7",
+        "delims-custom.hl7",
+        "trailing-delims.hl7",
+        "z-segment.hl7",
+        "null-vs-empty.hl7",
+        "latin1-8859-1.hl7",
+        "utf8-declared.hl7",
+        "large-obx.hl7",
+        "enhanced-al-al.hl7",
+        "escapes.hl7",
+        "unknown-segment.hl7",
+    ] {
+        let findings = validate(&parse(file), &Validation::default());
+        let errors: Vec<_> = findings.iter().filter(|finding| finding.severity == Severity::Error).collect();
+        assert!(errors.is_empty(), "{file}: {errors:#?}");
+    }
+}
+
+#[test]
+fn acknowledgments_of_both_forms_are_read() {
+    let answer = |file| read_answer(&parse(file)).unwrap();
+    assert_eq!(answer("ack-aa.hl7").kind(), Some(AckCode::AA));
+    assert_eq!(answer("ack-ca.hl7").kind(), Some(AckCode::CA));
+    let new = answer("ack-ae-err25.hl7");
+    assert_eq!(
+        (new.code.as_str(), new.control_id.as_str(), new.errors[0].path.as_str()),
+        ("AE", "E024", "PID-3")
+    );
+    let old = answer("ack-ar-err231.hl7");
+    assert_eq!(
+        (old.code.as_str(), old.errors[0].code.as_str(), old.errors[0].path.as_str()),
+        ("AR", "203", "MSH-12")
+    );
+}
+
+#[test]
+fn segments_find_their_groups() {
+    let message = parse("deep-groups.hl7");
+    let groups = validate::groups(&message);
+    let count = |name| groups.iter().filter(|group| group.name == name).count();
+    assert_eq!((count("PATIENT_RESULT"), count("ORDER_OBSERVATION"), count("OBSERVATION")), (2, 3, 4));
+    let structure = Validation::at(Level::Structure);
+    assert!(validate::validate(&message, &structure).is_empty());
+}
