@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use orderly_rules::Properties;
 
 use crate::configuration::Configuration;
 use crate::directory::Directory;
+use crate::message_box::{Arrival, Route, SubscriptionIndex};
 
 /// One configuration with the numbers of what it names.
 #[derive(Debug)]
@@ -14,13 +16,22 @@ pub struct Current {
     pub configuration: Arc<Configuration>,
     /// Numbers of subscribers, sources and lanes.
     pub directory: Directory,
+    /// Who must see which message.
+    pub subscriptions: SubscriptionIndex,
 }
 
 impl Current {
     /// A configuration with its numbers.
     #[must_use]
-    pub fn new(configuration: Arc<Configuration>, directory: Directory) -> Self {
-        Self { configuration, directory }
+    pub fn new(configuration: Arc<Configuration>, directory: Directory, older: &[Arc<Configuration>]) -> Self {
+        let subscriptions = SubscriptionIndex::build(&configuration, &directory, older);
+        Self { configuration, directory, subscriptions }
+    }
+
+    /// Everybody who must see a message with these properties.
+    #[must_use]
+    pub fn routes(&self, properties: &Properties, arrival: Arrival<'_>) -> Vec<Route> {
+        self.subscriptions.matching(properties, arrival, &self.directory)
     }
 }
 

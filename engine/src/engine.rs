@@ -85,7 +85,7 @@ impl Engine {
         let store = Store::open(options.database, options.clock, options.durability).await?;
         let node = Node::join(&store).await?;
         let directory = Directory::load(&store, &options.configuration).await?;
-        let current = Current::new(options.configuration, directory);
+        let current = Current::new(options.configuration, directory, &[]);
         let running: Running = Arc::new(ArcSwap::from_pointee(current));
         let (lanes, notices) = (Lanes::default(), Notices::default());
         let (tasks, stopping) = (TaskTracker::new(), CancellationToken::new());
@@ -165,7 +165,7 @@ impl Engine {
     pub async fn activate(&self, configuration: Arc<Configuration>) -> Result<(), Error> {
         let directory = Directory::load(&self.store, &configuration).await?;
         self.orchestrations.remember(&self.running.load_full().configuration);
-        self.running.store(Arc::new(Current::new(configuration, directory)));
+        self.running.store(Arc::new(Current::new(configuration, directory, &self.orchestrations.remembered())));
         self.claim().await
     }
 

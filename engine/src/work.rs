@@ -145,6 +145,8 @@ pub struct Subscribed {
     pub port: String,
     /// Trigger it may start an instance with.
     pub activates: Option<u16>,
+    /// An open instance that holds the values gets it.
+    pub follows: bool,
     /// Correlation set whose holder gets it, and the hash of its values.
     pub correlation: Option<(String, [u8; 16])>,
     /// True when a subscriber that surely takes the message got it too.

@@ -2,7 +2,9 @@
 
 mod commit;
 mod publish;
+pub mod subscription;
 mod types;
 
 pub use publish::MessageBox;
+pub use subscription::{Arrival, SubscriptionIndex};
 pub use types::{DuplicateKey, Error, Incoming, Published, Refusal, Route};
