@@ -23,6 +23,7 @@ pub mod people;
 pub mod send;
 pub mod site;
 pub mod store;
+pub mod task;
 pub mod tracking;
 pub mod view;
 pub mod work;

@@ -28,6 +28,9 @@ pub(crate) enum Failure {
     /// What was asked is no longer possible or not for this person: a polite sentence and where to go.
     #[error("{title}")]
     Refused { title: String, text: String, next: Vec<(String, String)> },
+    /// This object is for others: who, and where to go.
+    #[error("{title}")]
+    Forbidden { title: String, text: String, next: Vec<(String, String)> },
     /// The form cannot be read.
     #[error("the form cannot be read: {0}")]
     BadForm(String),
@@ -59,12 +62,21 @@ impl Failure {
     fn status(&self) -> StatusCode {
         match self {
             Self::NotFound { .. } => StatusCode::NOT_FOUND,
-            Self::NotAllowed { .. } | Self::CrossSite => StatusCode::FORBIDDEN,
+            Self::NotAllowed { .. } | Self::Forbidden { .. } | Self::CrossSite => StatusCode::FORBIDDEN,
             Self::SignedOut => StatusCode::UNAUTHORIZED,
             Self::Refused { .. } => StatusCode::CONFLICT,
             Self::BadForm(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Database(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Bug(_) | Self::Engine(_) | Self::Template(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+}
+
+impl From<orderly_engine::store::Error> for Failure {
+    fn from(error: orderly_engine::store::Error) -> Self {
+        match error {
+            orderly_engine::store::Error::Database(error) => Self::Database(error),
+            other => Self::Engine(other.to_string()),
         }
     }
 }
@@ -100,9 +112,6 @@ pub(crate) fn explain(response: Response, guest: &Guest, visit: Option<&Visit>) 
         .is_none_or(|kind| kind.as_bytes().starts_with(b"text/plain"));
     match failure {
         Some(failure) => {
-            if matches!(*failure, Failure::SignedOut) {
-                // A page that can be asked for again is reached by signing in; see the gate.
-            }
             log(&failure);
             page(status, explanation(&failure, guest), guest, visit)
         }
@@ -159,7 +168,7 @@ fn explanation(failure: &Failure, guest: &Guest) -> Explanation {
             text: vec!["It was refused and nothing was changed. Open the page here in Orderly and send it again.".into()],
             next: home(),
         },
-        Failure::Refused { title, text, next } => {
+        Failure::Refused { title, text, next } | Failure::Forbidden { title, text, next } => {
             Explanation { title: title.clone(), text: vec![text.clone()], next: next.clone() }
         }
         Failure::BadForm(what) => Explanation {

@@ -22,6 +22,7 @@ mod state;
 mod tracking;
 mod visit;
 mod word;
+mod work;
 
 pub use route::Needs;
 pub use state::{AppState, ConsoleOptions, Parts, SiteFacts};

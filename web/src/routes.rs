@@ -5,6 +5,7 @@ use orderly_engine::capability::Capability::{self, *};
 use crate::route::Needs::{Nothing, SignedIn};
 use crate::route::Route;
 use crate::tracking::{instance, message, search};
+use crate::work::{decide, done, list, task};
 use crate::{assets, health, home, sign_in};
 
 /// Who may look at an instance: operators, and those who follow messages.
@@ -12,7 +13,6 @@ const INSTANCES: &[Capability] = &[PortRead, MsgFind];
 
 /// Everything the console answers. Keep it on one screen: one line a route.
 pub(crate) fn table() -> Vec<Route> {
-    let _ = TaskWork;
     vec![
         // Session
         Route::get("/", SignedIn, home::show),
@@ -21,6 +21,12 @@ pub(crate) fn table() -> Vec<Route> {
         Route::post("/logout", SignedIn, sign_in::leave),
         Route::get("/me", SignedIn, home::me),
         // Work
+        Route::get("/tasks", TaskWork, list::show),
+        Route::get("/tasks/history", TaskWork, list::history),
+        Route::get("/tasks/{id}", TaskWork, task::show),
+        Route::post("/tasks/{id}/check", TaskWork, decide::check),
+        Route::post("/tasks/{id}/decide", TaskWork, decide::decide),
+        Route::get("/tasks/{id}/done", TaskWork, done::show),
         // Tracking
         Route::get("/messages", MsgFind, search::show),
         Route::post("/messages", MsgFind, search::submit),

@@ -166,6 +166,11 @@ impl Shell {
         Moment::near(at, self.zone, self.now)
     }
 
+    /// "Europe/Amsterdam".
+    pub(crate) fn zone_name(&self) -> &'static str {
+        self.zone.name()
+    }
+
     /// "Site time 10:41 CET".
     pub(crate) fn clock(&self) -> String {
         self.now.with_timezone(&self.zone).format("%H:%M %Z").to_string()

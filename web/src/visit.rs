@@ -80,6 +80,18 @@ impl Visit {
         Ok(())
     }
 
+    /// Records that something was refused to this person, and why.
+    pub(crate) async fn refused(
+        &self,
+        state: &AppState,
+        action: &str,
+        object: (&str, &str),
+        result: &str,
+    ) -> Result<(), Failure> {
+        access::record(state.pool(), self.entry(action, object, "", result)).await?;
+        Ok(())
+    }
+
     /// The line for the access log, for engine calls that record in their own transaction.
     pub(crate) fn entry<'a>(
         &'a self,

@@ -7,3 +7,4 @@ pub mod rules;
 pub mod search;
 pub mod suspended;
 pub mod tracking;
+pub mod work;

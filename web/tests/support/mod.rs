@@ -1,6 +1,8 @@
 //! A console over a fresh database, and a browser of a few lines.
 #![expect(dead_code, reason = "each test file uses a part of it")]
 
+pub mod tasks;
+
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
