@@ -1,1 +1,4 @@
 //! Stories of the made-up hospital, through real sockets, a real database and a real server process.
+
+mod bad_input;
+mod laboratory_day;

@@ -2,10 +2,12 @@
 
 mod console;
 pub mod hospital;
+mod northgate;
 mod party;
 mod server;
 
 pub use console::{Console, Page};
+pub use northgate::Northgate;
 pub use party::{Answering, Receiver, Sender, answer_as_asked};
 pub use server::{Database, Server};
 

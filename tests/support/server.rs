@@ -102,6 +102,23 @@ impl Server {
         }
     }
 
+    /// Kills `running` and starts the next life on the same database.
+    ///
+    /// # Errors
+    ///
+    /// As [`Server::start`].
+    pub async fn start_after_killing(
+        running: &mut Self,
+        site: &Path,
+        database: &Database,
+        data: &Path,
+        environment: &[(&str, String)],
+    ) -> anyhow::Result<Self> {
+        let _ended_already = running.process.kill();
+        let _reaped = running.process.wait();
+        Self::start(site, database, data, environment).await
+    }
+
     /// Where something of it listens: `http`, or a receive location as `port/location`.
     ///
     /// # Panics

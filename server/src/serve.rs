@@ -1,0 +1,131 @@
+//! `orderly serve`: deploys the site folder, starts the engine and the console, and stops all of it in order.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context as _, ensure};
+use orderly_engine::clock::Clock;
+use orderly_engine::engine::{Engine, EngineOptions};
+use orderly_engine::people::Passwords;
+use orderly_engine::site::{self, By, ConfigurationStore, Deployment, Environment};
+use orderly_engine::store::{Durability, Store};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::cli;
+use crate::database::Database;
+
+/// File in the data folder that tells where everything listens, written when ready.
+const ADDRESSES: &str = "addresses.json";
+
+/// Runs until `stop`, SIGTERM or Ctrl-C. `when_ready` is called once the server takes messages.
+///
+/// # Errors
+///
+/// Whatever keeps it from starting; the text says what to do.
+pub(crate) async fn run(options: &cli::Serve, stop: CancellationToken, when_ready: impl FnOnce(&Addresses)) -> anyhow::Result<ExitCode> {
+    check_exposure(options)?;
+    std::fs::create_dir_all(&options.database.data)?;
+    let database = Database::open(&options.database)?;
+    let result = serve(options, &database, stop, when_ready).await;
+    let stopped = database.close();
+    result?;
+    stopped?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn serve(options: &cli::Serve, database: &Database, stop: CancellationToken, when_ready: impl FnOnce(&Addresses)) -> anyhow::Result<()> {
+    let durability = if options.accept_unsafe_postgres { Durability::NotRequired } else { Durability::Required };
+    let store = Store::open(database.options().clone(), Clock::system(), durability).await?;
+    let configurations = Arc::new(deploy(options, &store).await?);
+    let mut engine_options = EngineOptions::new(database.options().clone(), configurations.clone());
+    engine_options.durability = durability;
+    let engine = Engine::start(engine_options).await?;
+    let listening = orderly_engine::start_ports(&engine, &options.database.data).await?;
+
+    let http = TcpListener::bind(options.http).await.with_context(|| format!("the console could not listen on {}", options.http))?;
+    let addresses = Addresses::new(http.local_addr()?, listening);
+    let console = orderly_web::router(crate::console::state(&engine, &configurations, options)?);
+    let served = engine.tasks().spawn(crate::console::serve(http, console, options.tls_cert.clone(), options.tls_key.clone(), engine.stopping().clone()));
+    addresses.write(&options.database.data)?;
+    tracing::info!(console = %addresses.console(), "Orderly is ready");
+    when_ready(&addresses);
+
+    wait_for_end(&stop).await?;
+    tracing::info!("Stopping");
+    engine.shutdown().await?;
+    served.await??;
+    store.pool().close().await;
+    Ok(())
+}
+
+/// Deploys the folder, unless what runs is these files already or the console changed something since.
+async fn deploy(options: &cli::Serve, store: &Store) -> anyhow::Result<ConfigurationStore> {
+    let environment = Environment::of_process(options.environment.clone().unwrap_or_else(|| "local".to_owned()));
+    let files = site::read_folder(&options.site)?;
+    let person = crate::site_commands::operating_system_user();
+    match site::deploy(store, &files, &environment, By { person: &person, reason: "Start of the server" }).await {
+        Ok(Deployment::NothingToDo { version }) => tracing::info!(configuration.version = version, "Configuration version {version} is this folder"),
+        Ok(Deployment::Applied { version, plan }) => tracing::info!(configuration.version = version, "Deployed as configuration version {version}\n{plan}"),
+        Err(refused @ site::Error::ChangedInConsole { .. }) => {
+            tracing::warn!("The folder was not deployed, what runs stays: {refused}");
+        }
+        Err(error) => return Err(error.into()),
+    }
+    let configurations = ConfigurationStore::open(store.clone()).await?;
+    site::enrol_people(store, &configurations.current(), &Passwords::default()).await?;
+    Ok(configurations)
+}
+
+/// The console beyond loopback needs TLS or a proxy that speaks it.
+fn check_exposure(options: &cli::Serve) -> anyhow::Result<()> {
+    let protected = options.tls_cert.is_some() || options.behind_proxy.is_some();
+    ensure!(
+        options.http.ip().is_loopback() || protected,
+        "the console would be readable by everybody on the network at {}: give --tls-cert and --tls-key, or --behind-proxy CIDR",
+        options.http
+    );
+    Ok(())
+}
+
+async fn wait_for_end(stop: &CancellationToken) -> anyhow::Result<()> {
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::select! {
+        () = stop.cancelled() => {}
+        _ = terminate.recv() => {}
+        ended = tokio::signal::ctrl_c() => ended?,
+    }
+    Ok(())
+}
+
+/// Where everything listens: `http` and each receive location as `port/location`.
+pub(crate) struct Addresses(BTreeMap<String, String>);
+
+impl Addresses {
+    fn new(http: SocketAddr, locations: Vec<(String, SocketAddr)>) -> Self {
+        let mut all: BTreeMap<String, String> = locations.into_iter().map(|(name, address)| (name, address.to_string())).collect();
+        all.insert("http".to_owned(), http.to_string());
+        Self(all)
+    }
+
+    /// Address of the console.
+    pub(crate) fn console(&self) -> &str {
+        self.0.get("http").map_or("", String::as_str)
+    }
+
+    /// Receive locations.
+    pub(crate) fn locations(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().filter(|(name, _)| *name != "http").map(|(name, address)| (name.as_str(), address.as_str()))
+    }
+
+    /// Written beside and renamed, so that nobody reads half of it.
+    fn write(&self, data: &Path) -> anyhow::Result<()> {
+        let part = data.join("addresses.json.part");
+        std::fs::write(&part, serde_json::to_string_pretty(&self.0)?)?;
+        std::fs::rename(part, data.join(ADDRESSES))?;
+        Ok(())
+    }
+}
