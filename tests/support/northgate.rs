@@ -93,7 +93,8 @@ impl Northgate {
     ///
     /// When it does not start again.
     pub async fn crash_and_restart(&mut self) {
-        let next = Server::start_after_killing(&mut self.server, &root().join("sites/demo"), &self.database, self.data.path(), &self.environment);
+        let site = root().join("sites/demo");
+        let next = Server::start_after_killing(&mut self.server, &site, &self.database, self.data.path(), &self.environment);
         self.server = next.await.expect("the server starts again");
     }
 
