@@ -187,7 +187,7 @@ impl<'a> Compiler<'a> {
     }
 
     /// Introduces a name that is set here.
-    pub(super) fn introduce(&mut self, name: &str, span: Span, kind: Type, secrecy: Secrecy) -> Slot {
+    fn introduce(&mut self, name: &str, span: Span, kind: Type, secrecy: Secrecy) -> Slot {
         let slot = self.slots.slot(name);
         if RESERVED.contains(&name) {
             self.error("O109", span, format!("`{name}` is a reserved word, so it cannot be a name"));

@@ -16,6 +16,11 @@ pub struct CorrelationKey {
 }
 
 impl CorrelationKey {
+    /// The key of an instance with these values of a set.
+    pub fn new(set: impl Into<String>, values: Vec<String>) -> Self {
+        Self { set: set.into(), values }
+    }
+
     /// Sixteen bytes that stand for set and values: what the database keeps.
     pub fn hash(&self) -> [u8; 16] {
         let mut digest = Sha256::new();

@@ -1,12 +1,11 @@
 //! A compiled definition, as others see it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use indexmap::IndexMap;
 use orderly_rules::diagnostic::Diagnostic;
 use orderly_rules::filter::Filter;
-use orderly_rules::{RuleBook, Type, Value};
+use orderly_rules::{Properties, RuleBook, Type, Value};
 
 use crate::program::Program;
 use crate::{OutlineStep, compile, diagram, outline};
@@ -117,6 +116,24 @@ pub struct Subscription {
     pub set: Option<String>,
     /// Patterns of MSH-9 of the port; empty: every type.
     pub accepts: Vec<String>,
+}
+
+impl Subscription {
+    /// True when a message that came by the port is wanted: its type (MSH-9.1 and MSH-9.2) passes
+    /// the patterns of the port, its properties the `where`.
+    pub fn takes(&self, kind: &str, event: &str, properties: &Properties) -> bool {
+        accepts(&self.accepts, kind, event) && self.filter.matches(properties)
+    }
+}
+
+/// True when a message type passes the patterns of a port: `ORU^R01`, `ADT^*`, `ADT`.
+fn accepts(patterns: &[String], kind: &str, event: &str) -> bool {
+    patterns.is_empty()
+        || patterns.iter().any(|pattern| match pattern.split_once('^') {
+            Some((wanted, "*")) => wanted == kind,
+            Some((wanted, trigger)) => wanted == kind && trigger == event,
+            None => pattern == "*" || pattern == kind,
+        })
 }
 
 /// A place where an instance can rest.

@@ -61,7 +61,7 @@ pub(crate) enum Expr {
     /// `settings.x`.
     Setting(Arc<str>),
     /// `name["PATH"]`.
-    Place { slot: Slot, path: Path, text: Arc<str> },
+    Place { slot: Slot, path: Path },
     Formula(Box<Bound>),
     /// Text with holes.
     Text(Vec<Piece>),
@@ -70,7 +70,6 @@ pub(crate) enum Expr {
 /// A formula and the names it reads.
 #[derive(Debug)]
 pub(crate) struct Bound {
-    pub(crate) text: Arc<str>,
     pub(crate) formula: Formula,
     pub(crate) reads: Vec<(Arc<str>, Slot)>,
     pub(crate) settings: bool,

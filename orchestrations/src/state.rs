@@ -12,7 +12,7 @@ use crate::program::{BlockId, Slot, StepId};
 /// Version of the encoding, its first byte. It rises when old states can no longer be read.
 const FORMAT: u8 = 1;
 /// Largest encoded state.
-pub(crate) const STATE_BYTES_MAX: usize = 8 * 1024 * 1024;
+const STATE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Where an instance stands. Messages are kept by id: [`attach`](Self::attach) them after
 /// decoding and before the next turn.
@@ -191,6 +191,12 @@ impl State {
         self.origin
     }
 
+    /// True when the encoded state would pass its limit, by an estimate that costs no encoding.
+    pub(crate) fn is_too_large(&self) -> bool {
+        let names: usize = self.names.iter().flatten().map(size).sum();
+        names + self.queue.len() * 16 > STATE_BYTES_MAX
+    }
+
     pub(crate) fn name(&self, slot: Slot) -> Option<&Value> {
         self.names[slot as usize].as_ref()
     }
@@ -210,6 +216,16 @@ impl State {
 /// Cuts an instant to what the state stores.
 pub(crate) fn whole_millis(at: DateTime<Utc>) -> DateTime<Utc> {
     DateTime::from_timestamp_millis(at.timestamp_millis()).unwrap_or(at)
+}
+
+/// Bytes that a value takes when it is stored, roughly.
+fn size(value: &Value) -> usize {
+    match value {
+        Value::Text(text) => text.len() + 4,
+        Value::List(items) => items.iter().map(size).sum::<usize>() + 4,
+        Value::Map(entries) => entries.iter().map(|(key, value)| key.len() + 2 + size(value)).sum::<usize>() + 4,
+        _ => 16,
+    }
 }
 
 /// Collects the ids of all messages in a value.

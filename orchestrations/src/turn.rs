@@ -54,6 +54,9 @@ pub fn turn(definition: &Definition, state: Option<State>, event: Event, context
     };
     let mut flow = run.take(event);
     let next = loop {
+        if matches!(flow, Ok(Flow::Rest)) && run.state.is_too_large() {
+            flow = Err(Raised::fatal("limit.exceeded", "the state of the instance is too large"));
+        }
         match flow {
             Ok(Flow::Go) => flow = run.advance(),
             Ok(Flow::Stay) => break run.standing(),

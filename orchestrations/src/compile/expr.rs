@@ -20,7 +20,6 @@ pub(super) enum Want {
     Duration,
     /// A duration or a point in time.
     Moment,
-    Bool,
 }
 
 /// Who will read the result.
@@ -134,7 +133,6 @@ impl Compiler<'_> {
         }
         let mentions = |word: &str| found.iter().any(|mention| mention.name == word);
         Some(Expr::Formula(Box::new(Bound {
-            text: Arc::from(text),
             formula,
             reads,
             settings: mentions("settings"),
@@ -159,7 +157,7 @@ impl Compiler<'_> {
         }
         let path = text.strip_prefix(only.name)?.strip_prefix("[\"")?.strip_suffix("\"]")?;
         let path = path.parse().ok()?;
-        Some(Expr::Place { slot: name.slot, path, text: Arc::from(text) })
+        Some(Expr::Place { slot: name.slot, path })
     }
 
     fn compile_formula(&mut self, text: &str, span: Span) -> Option<Formula> {
@@ -275,7 +273,6 @@ impl Compiler<'_> {
             Want::Any => self.any(node),
             Want::Text => node.text(&CODES, &mut self.problems).map(|text| Value::Text(text.value)),
             Want::Int => node.int(&CODES, &mut self.problems).map(Value::Int),
-            Want::Bool => node.bool(&CODES, &mut self.problems).map(Value::Bool),
             Want::Duration => node.duration(&CODES, &mut self.problems).map(Value::Duration),
             Want::Moment => {
                 let text = node.as_text().unwrap_or_default();

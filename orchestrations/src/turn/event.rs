@@ -6,7 +6,7 @@ use orderly_rules::{MessageValue, Properties, Value};
 use super::{Flow, QUEUE_MAX, Raised, Run};
 use crate::program::TriggerSlots;
 use crate::state::{FrameKind, Queued, WaitKind};
-use crate::{CorrelationKey, Definition, Event, Resume, Subscription, Trigger, correlation_keys};
+use crate::{Definition, Event, Resume, Subscription, Trigger, correlation_keys};
 
 impl Run<'_, '_> {
     /// Takes the event. A suspended instance keeps messages and ignores the rest until an
@@ -155,26 +155,8 @@ fn matching(
         subscription.activates.is_none()
             && (set.is_none() || subscription.set.as_deref() == set)
             && (ports.is_empty() || ports.contains(&subscription.port))
-            && kind.as_ref().is_none_or(|(kind, event)| accepts(&subscription.accepts, kind, event))
-            && subscription.filter.matches(properties)
+            && kind.as_ref().is_none_or(|(kind, event)| subscription.takes(kind, event, properties))
     };
     let numbered = definition.subscriptions.iter().enumerate();
     numbered.filter(|(_, it)| takes(it)).filter_map(|(number, _)| u16::try_from(number).ok()).collect()
-}
-
-/// True when a message type passes the patterns of a port: `ORU^R01`, `ADT^*`, `ADT`.
-pub(crate) fn accepts(patterns: &[String], kind: &str, event: &str) -> bool {
-    patterns.is_empty()
-        || patterns.iter().any(|pattern| match pattern.split_once('^') {
-            Some((wanted, "*")) => wanted == kind,
-            Some((wanted, trigger)) => wanted == kind && trigger == event,
-            None => pattern == "*" || pattern == kind,
-        })
-}
-
-impl CorrelationKey {
-    /// The key of an instance with these values of a set.
-    pub fn new(set: impl Into<String>, values: Vec<String>) -> Self {
-        Self { set: set.into(), values }
-    }
 }

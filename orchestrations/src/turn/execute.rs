@@ -147,6 +147,7 @@ impl<'r> Run<'r, '_> {
             }
             None => None,
         };
+        self.entry(id, "entered");
         self.push(scope.block, FrameKind::Scope { step: id, timer });
         Ok(Flow::Go)
     }
