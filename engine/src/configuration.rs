@@ -7,7 +7,6 @@ mod ack_table;
 mod kinds;
 mod notify;
 mod party;
-pub mod pending;
 mod people;
 mod receive_port;
 mod send_port;
@@ -23,8 +22,8 @@ pub use people::*;
 pub use receive_port::*;
 pub use send_port::*;
 
+pub use orderly_orchestrations::Definition;
 pub use orderly_rules::{Files, RuleBook, Value, filter::Filter};
-pub use pending::*;
 
 /// Everything that runs, as one configuration version says it.
 #[derive(Clone)]

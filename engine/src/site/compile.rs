@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use orderly_orchestrations::{Head, Known};
 use orderly_rules::{Diagnostic, yaml::Span};
 
 use super::{
@@ -15,10 +16,7 @@ use super::{
     source::Source,
     values::Environment,
 };
-use crate::configuration::{
-    Configuration, Definition, Enlisted, Files, RuleBook, SendTarget,
-    pending::{Head, Known},
-};
+use crate::configuration::{Configuration, Definition, Enlisted, Files, RuleBook, SendTarget};
 
 /// What compiling gave.
 #[derive(Debug)]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use indexmap::IndexMap;
+use orderly_orchestrations::{Direction, Port, Setting};
 use orderly_rules::{
     Type,
     diagnostic::did_you_mean,
@@ -16,10 +17,7 @@ use super::{
     sheet::{CODES, Object, Referent, Sheet},
     source::{Entry, Source},
 };
-use crate::configuration::{
-    Binding, Enlisted, PortState, SendTarget, Value,
-    pending::{Direction, Setting},
-};
+use crate::configuration::{Binding, Enlisted, PortState, SendTarget, Value};
 
 /// Reads `orchestrations:`.
 pub(super) fn read(source: &Source, parts: &Parts, definitions: &Definitions) -> IndexMap<String, Enlisted> {
@@ -101,7 +99,7 @@ impl Binder<'_> {
         &self,
         entry: &Entry<'_>,
         node: Option<&Node>,
-        logical: &IndexMap<String, crate::configuration::pending::Port>,
+        logical: &IndexMap<String, Port>,
     ) -> IndexMap<String, Binding> {
         let empty = &[][..];
         let written = node.map_or(empty, |node| {

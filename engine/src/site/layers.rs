@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::configuration::{Files, RuleBook, pending as orchestrations};
+use crate::configuration::{Files, RuleBook};
 
 /// Where the library stands among the files of a configuration version. Never part of a site folder.
 pub const LIBRARY: &str = ".library/";
@@ -16,7 +16,7 @@ pub fn with_library(site: &Files) -> Files {
     for (path, bytes) in RuleBook::library() {
         files.insert(format!("{LIBRARY}rules/{path}"), bytes);
     }
-    for (path, bytes) in orchestrations::library() {
+    for (path, bytes) in orderly_orchestrations::library() {
         files.insert(format!("{LIBRARY}orchestrations/{path}"), bytes);
     }
     files
