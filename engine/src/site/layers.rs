@@ -17,6 +17,7 @@ pub fn with_library(site: &Files) -> Files {
         files.insert(format!("{LIBRARY}rules/{path}"), bytes);
     }
     for (path, bytes) in orderly_orchestrations::library() {
+        let path = path.strip_prefix("orchestrations/").unwrap_or(&path);
         files.insert(format!("{LIBRARY}orchestrations/{path}"), bytes);
     }
     files

@@ -233,7 +233,7 @@ enum Place<'p> {
 fn place_of(path: &str) -> Place<'_> {
     let yaml = path.ends_with(".yaml") || path.ends_with(".yml");
     match path.split_once('/') {
-        Some(("orchestrations" | "rules" | "samples", _)) => Place::Other,
+        Some((".library" | "orchestrations" | "rules" | "samples", _)) => Place::Other,
         _ if !yaml => Place::Other,
         Some(("parties" | "ports", name)) if !name.contains('/') && name.ends_with(".yaml") => {
             Place::Describes
