@@ -2,8 +2,10 @@
 
 use orderly_engine::capability::Capability::{self, *};
 
+use crate::operations::{act, alerts, instances, overview, ports, queues, suspended};
 use crate::route::Needs::{Nothing, SignedIn};
 use crate::route::Route;
+use crate::rules::{catalog, draft, set, trial};
 use crate::tracking::{instance, message, search};
 use crate::work::{decide, done, list, task};
 use crate::{assets, health, home, sign_in};
@@ -34,7 +36,32 @@ pub(crate) fn table() -> Vec<Route> {
         Route::get("/messages/{id}/bytes", MsgRead, message::download),
         Route::get("/instances/{id}", INSTANCES, instance::show),
         // Rules
+        Route::get("/rules", RulesRead, catalog::show),
+        Route::get("/rules/{sort}/{name}", RulesRead, set::show),
+        Route::get("/rules/{sort}/{name}/draft", RulesEdit, draft::show),
+        Route::post("/rules/{sort}/{name}/draft", RulesEdit, draft::save),
+        Route::post("/rules/{sort}/{name}/discard", RulesEdit, draft::discard),
+        Route::get("/rules/{sort}/{name}/try", RulesEdit, trial::show),
+        Route::post("/rules/{sort}/{name}/try", RulesEdit, trial::run),
         // Operations
+        Route::get("/ops", PortRead, overview::show),
+        Route::get("/ports", PortRead, ports::list),
+        Route::get("/ports/{kind}/{*name}", PortRead, ports::show),
+        Route::post("/ports/{kind}/{*name}", PortControl, act::switch_port),
+        Route::get("/queues", PortRead, queues::list),
+        Route::get("/suspended", PortRead, suspended::list),
+        Route::get("/suspended/{group}", PortRead, suspended::show_group),
+        Route::post("/suspended/{group}/resume", InstControl, act::resume_group),
+        Route::post("/suspended/{group}/terminate", InstTerminate, act::terminate_group),
+        Route::get("/suspended/work/{id}", PortRead, suspended::show_work),
+        Route::post("/suspended/work/{id}/resume", InstControl, act::resume_work),
+        Route::post("/suspended/work/{id}/terminate", InstTerminate, act::terminate_work),
+        Route::get("/orchestrations", PortRead, instances::list_orchestrations),
+        Route::get("/instances", PortRead, instances::list),
+        Route::post("/instances/{id}/resume", InstControl, act::resume_instance),
+        Route::post("/instances/{id}/terminate", InstTerminate, act::terminate_instance),
+        Route::get("/alerts", PortRead, alerts::list),
+        Route::post("/alerts/{id}/acknowledge", AlertAck, alerts::acknowledge),
         // For machines
         Route::get("/assets/{file}", Nothing, assets::show),
         Route::get("/health/live", Nothing, health::live),

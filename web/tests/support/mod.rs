@@ -3,6 +3,8 @@
 
 pub mod tasks;
 
+pub mod seed;
+
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
@@ -13,7 +15,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use indexmap::IndexMap;
 use orderly_engine::capability::{Role, Roles, bundle};
 use orderly_engine::clock::Clock;
-use orderly_engine::configuration::{Configuration, RuleBook};
+use orderly_engine::configuration::{
+    Address, Configuration, ReceiveLocation, ReceivePort, RuleBook, SendPort,
+};
 use orderly_engine::people::{self, NewPerson, Passwords, Person, Strength};
 use orderly_engine::store::{Durability, Store, testing};
 use orderly_web::{AppState, ConsoleOptions, Parts, SiteFacts};
@@ -56,9 +60,27 @@ pub fn roles() -> Roles {
     Roles(roles)
 }
 
-/// A site without ports and rules.
+/// A site with two entrances and two exits, without rules.
 pub fn configuration() -> Configuration {
-    Configuration::empty(Arc::new(RuleBook))
+    let mut configuration = Configuration::empty(Arc::new(RuleBook::default()));
+    configuration.version = 7;
+    for (name, party, port) in [("lab", "laboratory", 2575), ("registration", "registration", 2576)] {
+        let mut location = ReceiveLocation::mllp("mllp", Address::new("127.0.0.1", port));
+        location.party = Some(party.to_owned());
+        let receive = ReceivePort {
+            name: name.to_owned(),
+            title: format!("What the {party} sends"),
+            application: "main".to_owned(),
+            locations: vec![location],
+        };
+        configuration.receive_ports.insert(name.to_owned(), receive);
+    }
+    for (name, port) in [("emr", 2580), ("billing", 2581)] {
+        let mut send = SendPort::mllp(name, Address::new("127.0.0.1", port));
+        send.party = Some(name.to_owned());
+        configuration.send_ports.insert(name.to_owned(), send);
+    }
+    configuration
 }
 
 impl Console {

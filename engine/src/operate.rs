@@ -1,0 +1,206 @@
+//! What operators do: resume, give up, start and hold. Each action is one transaction that checks the version its
+//! person saw and records who did it and why; nothing here decides how work goes on afterwards.
+
+use crate::access;
+use crate::ids::{InstanceId, ParkedId};
+use crate::parked::{self, Acted};
+use crate::store::{Error, Store, Tx};
+use crate::tracking::{self, Detail, Entry, Kind};
+use crate::work::{self, Command, NewWork};
+
+/// One transaction takes no more pieces of work than this, so that a group of thousands holds no lock for long.
+const BATCH: usize = 200;
+
+/// What an action on many pieces of work came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Many {
+    /// Acted on.
+    pub done: usize,
+    /// Left alone, because they changed meanwhile.
+    pub changed: usize,
+}
+
+/// What to do with suspended work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// Put it back in line, now.
+    Resume,
+    /// Give it up.
+    Terminate,
+}
+
+/// Resumes or gives up pieces of work with the versions that the person saw. `who` is recorded with each batch.
+///
+/// # Errors
+///
+/// Fails when the database does; batches before the failing one are done.
+pub async fn work(
+    store: &Store,
+    fate: Fate,
+    wanted: &[(ParkedId, i32)],
+    who: access::Entry<'_>,
+) -> Result<Many, Error> {
+    let mut many = Many::default();
+    let mut wanted = wanted.to_vec();
+    // Always in one order: two operators who act on the same group wait for each other instead of deadlocking.
+    wanted.sort_unstable_by_key(|(id, _)| id.0);
+    for batch in wanted.chunks(BATCH) {
+        let mut tx = store.begin("operate: act on suspended work").await?;
+        let mut done = 0;
+        for (id, version) in batch {
+            let acted = match fate {
+                Fate::Resume => parked::resume(&mut tx, *id, *version, who.person, who.reason).await?,
+                Fate::Terminate => parked::terminate(&mut tx, *id, *version, who.person, who.reason).await?,
+            };
+            done += usize::from(acted == Acted::Done);
+        }
+        many.done += done;
+        many.changed += batch.len() - done;
+        let result = format!("{done} of {}", batch.len());
+        let who = access::Entry { result: if batch.len() == 1 { outcome(done) } else { &result }, ..who };
+        commit(tx, who).await?;
+    }
+    Ok(many)
+}
+
+fn outcome(done: usize) -> &'static str {
+    if done == 0 { "changed meanwhile" } else { "done" }
+}
+
+/// Tells an instance to retry its stopped step, to go on behind it, or to end.
+///
+/// # Errors
+///
+/// Fails when the database does.
+pub async fn instance(
+    store: &Store,
+    id: InstanceId,
+    version: i32,
+    command: Command,
+    who: access::Entry<'_>,
+) -> Result<Acted, Error> {
+    let mut tx = store.begin("operate: command an instance").await?;
+    // Only a stopped instance can be resumed; any open one can be ended.
+    let row = sqlx::query!(
+        "SELECT lane, orchestration, config_version
+         FROM instance
+         WHERE id = $1 AND version = $2 AND (state = 2 OR $3)",
+        id.0,
+        version,
+        command == Command::Terminate
+    )
+    .fetch_optional(tx.connection())
+    .await?;
+    let Some(row) = row else { return Ok(Acted::Changed) };
+    let (kind, action) = match command {
+        Command::Retry => (Kind::Resumed, "instance.resumed"),
+        Command::GoOn => (Kind::Resumed, "instance.continued"),
+        Command::Terminate => (Kind::Terminated, "instance.terminated"),
+    };
+    let mut entry = told(kind, row.config_version, action, who.reason, "");
+    entry.instance = Some(id);
+    entry.subscriber = Some(row.orchestration);
+    entry.person = Some(who.person.to_owned());
+    tracking::record(&mut tx, &[entry]).await?;
+    let detail =
+        work::Detail::Command { command, person: who.person.to_owned(), reason: who.reason.to_owned() };
+    let command = NewWork {
+        lane: row.lane,
+        kind: work::Kind::Command,
+        subject: id.0,
+        key: id.0,
+        instance: Some(id),
+        detail: Some(detail),
+    };
+    work::append(&mut tx, &[command]).await?;
+    commit(tx, who).await?;
+    Ok(Acted::Done)
+}
+
+/// A port or orchestration, as the table `port_state` names it.
+#[derive(Debug, Clone, Copy)]
+pub struct PortName<'a> {
+    /// `receive_location`, `send_port` or `orchestration`.
+    pub kind: &'a str,
+    /// `port/location`, or the name.
+    pub name: &'a str,
+}
+
+/// Starts or holds a port.
+///
+/// # Errors
+///
+/// Fails when the database does.
+pub async fn port(
+    store: &Store,
+    port: PortName<'_>,
+    running: bool,
+    version: i32,
+    config_version: i64,
+    who: access::Entry<'_>,
+) -> Result<Acted, Error> {
+    let mut tx = store.begin("operate: start or hold a port").await?;
+    let state = if running { "running" } else { "on_hold" };
+    let hit = sqlx::query!(
+        "INSERT INTO port_state (kind, name, state, changed_by, changed_at, reason, version)
+         SELECT $1, $2, $3, $4, $5, $6, 1
+         WHERE $7 = 0 OR EXISTS (SELECT FROM port_state WHERE kind = $1 AND name = $2)
+         ON CONFLICT (kind, name) DO UPDATE
+         SET state = excluded.state, changed_by = excluded.changed_by, changed_at = excluded.changed_at,
+             reason = excluded.reason, version = port_state.version + 1
+         WHERE port_state.version = $7",
+        port.kind,
+        port.name,
+        state,
+        who.person,
+        who.at,
+        who.reason,
+        version
+    )
+    .execute(tx.connection())
+    .await?;
+    if hit.rows_affected() != 1 {
+        return Ok(Acted::Changed);
+    }
+    let action = if running { "port.started" } else { "port.held" };
+    let mut entry = told(Kind::PortStateChanged, config_version, action, who.reason, port.name);
+    entry.person = Some(who.person.to_owned());
+    tracking::record(&mut tx, &[entry]).await?;
+    commit(tx, who).await?;
+    Ok(Acted::Done)
+}
+
+/// Takes note of an open alert.
+///
+/// # Errors
+///
+/// Fails when the database does.
+pub async fn acknowledge_alert(store: &Store, alert: i64, who: access::Entry<'_>) -> Result<Acted, Error> {
+    let mut tx = store.begin("operate: acknowledge an alert").await?;
+    let hit = sqlx::query!(
+        "UPDATE alert
+         SET acknowledged_by = $2
+         WHERE id = $1 AND acknowledged_by IS NULL AND closed_at IS NULL",
+        alert,
+        who.person
+    )
+    .execute(tx.connection())
+    .await?;
+    if hit.rows_affected() != 1 {
+        return Ok(Acted::Changed);
+    }
+    commit(tx, who).await?;
+    Ok(Acted::Done)
+}
+
+fn told(kind: Kind, config_version: i64, action: &str, reason: &str, object: &str) -> Entry {
+    let detail =
+        Detail::Action { action: action.to_owned(), reason: reason.to_owned(), object: object.to_owned() };
+    Entry::new(kind, config_version, detail)
+}
+
+/// The access log has one chain for everybody, so its lock comes last.
+async fn commit(mut tx: Tx, who: access::Entry<'_>) -> Result<(), Error> {
+    access::record_in(tx.connection(), who).await?;
+    tx.commit().await
+}

@@ -1,0 +1,213 @@
+//! Ports: what comes in, what goes out, how much, and whether an operator holds it.
+
+use std::collections::HashMap;
+
+use askama::Template;
+use axum::extract::{Path, State};
+use orderly_engine::capability::Capability;
+use orderly_engine::configuration::{Configuration, PortState, ReceiveAdapter, SendAdapter};
+use orderly_engine::view::operations::{self, Count, PortKey, PortSetting, Queue, Rates};
+
+use super::{age, spark, spark_words};
+use crate::failure::Failure;
+use crate::page::{self, Answer};
+use crate::shell::Shell;
+use crate::site_time::Moment;
+use crate::state::AppState;
+use crate::visit::Visit;
+use crate::word::Tag;
+
+/// One receive location or send port.
+pub(crate) struct Port {
+    pub(crate) kind: &'static str,
+    pub(crate) name: String,
+    pub(crate) title: String,
+    pub(crate) href: String,
+    pub(crate) party: String,
+    pub(crate) address: String,
+    pub(crate) tag: Tag,
+    pub(crate) held: bool,
+    pub(crate) state_detail: String,
+    pub(crate) per_minute: i64,
+    pub(crate) hour: i64,
+    pub(crate) errors: i64,
+    pub(crate) waiting: Count,
+    pub(crate) oldest: String,
+    pub(crate) last: String,
+    pub(crate) spark: String,
+    pub(crate) spark_words: String,
+    pub(crate) version: i32,
+}
+
+/// What the database knows of the ports, read once for a page.
+pub(crate) struct Readings {
+    pub(crate) settings: HashMap<PortKey, PortSetting>,
+    pub(crate) rates: HashMap<PortKey, Rates>,
+    pub(crate) queues: Vec<Queue>,
+}
+
+impl Readings {
+    pub(crate) async fn take(state: &AppState, visit: &Visit) -> Result<Self, Failure> {
+        let now = visit.guest.now;
+        Ok(Self {
+            settings: operations::port_settings(state.pool()).await?,
+            rates: operations::rates(state.pool(), now).await?,
+            queues: operations::queues(state.pool(), now).await?,
+        })
+    }
+
+    /// All receive locations and send ports of the site, in its order.
+    pub(crate) fn ports(&self, configuration: &Configuration, shell: &Shell) -> Vec<Port> {
+        let receive = configuration.receive_locations().map(|(port, location)| {
+            let address = match &location.adapter {
+                ReceiveAdapter::Mllp(mllp) => format!("MLLP on {}", mllp.listen),
+                #[expect(unreachable_patterns, reason = "further adapters come with their own words")]
+                _ => String::new(),
+            };
+            let title = if location.title.is_empty() { &port.title } else { &location.title };
+            self.port("receive", &format!("{}/{}", port.name, location.name), title, location.state, shell)
+                .with(location.party.clone().unwrap_or_default(), address)
+        });
+        let send = configuration.send_ports.values().map(|port| {
+            let address = match &port.target {
+                SendAdapter::Mllp(mllp) => format!("MLLP to {}", mllp.connect),
+                #[expect(unreachable_patterns, reason = "further adapters come with their own words")]
+                _ => String::new(),
+            };
+            self.port("send", &port.name, &port.title, port.state, shell)
+                .with(port.party.clone().unwrap_or_default(), address)
+        });
+        receive.chain(send).collect()
+    }
+
+    fn port(&self, kind: &'static str, name: &str, title: &str, deployed: PortState, shell: &Shell) -> Port {
+        let key = (stored_kind(kind).to_owned(), name.to_owned());
+        let setting = self.settings.get(&key);
+        let none = Rates::default();
+        let rates = self.rates.get(&key).unwrap_or(&none);
+        let queue = self.queues.iter().find(|queue| queue.kind == key.0 && queue.name == name);
+        let held = match setting {
+            Some(setting) => setting.state == "on_hold",
+            None => deployed == PortState::OnHold,
+        };
+        let (tag, state_detail) = status(held, deployed, setting, queue, rates, shell);
+        Port {
+            kind,
+            href: format!("/ports/{kind}/{name}"),
+            name: name.to_owned(),
+            title: title.to_owned(),
+            party: String::new(),
+            address: String::new(),
+            tag,
+            held,
+            state_detail,
+            per_minute: rates.last_minute,
+            hour: rates.hour,
+            errors: rates.errors,
+            waiting: queue.map(Queue::total).unwrap_or_default(),
+            oldest: age(queue.and_then(|queue| queue.oldest_at), shell.now),
+            last: age(rates.last_at, shell.now),
+            spark: spark(&rates.bars),
+            spark_words: spark_words(&rates.bars),
+            version: setting.map_or(0, |setting| setting.version),
+        }
+    }
+}
+
+impl Port {
+    fn with(mut self, party: String, address: String) -> Self {
+        (self.party, self.address) = (party, address);
+        self
+    }
+}
+
+/// The kind of a port as the table `port_state` calls it.
+pub(crate) fn stored_kind(kind: &str) -> &'static str {
+    if kind == "receive" { "receive_location" } else { "send_port" }
+}
+
+fn status(
+    held: bool,
+    deployed: PortState,
+    setting: Option<&PortSetting>,
+    queue: Option<&Queue>,
+    rates: &Rates,
+    shell: &Shell,
+) -> (Tag, String) {
+    if held {
+        let by = setting.map(|setting| {
+            let at = shell.near_time(setting.changed_at).text();
+            format!("by {} at {at}: {}", setting.changed_by, setting.reason)
+        });
+        return (Tag::on_hold(), by.unwrap_or_else(|| "as deployed".to_owned()));
+    }
+    if setting.is_none() && deployed == PortState::NotDeployed {
+        return (Tag::stopped(), "not deployed".to_owned());
+    }
+    match queue.filter(|queue| !queue.retrying.is_zero()) {
+        Some(queue) => {
+            let next = queue.next_retry.map(|at| format!("next attempt {}", shell.near_time(at).text()));
+            let tag = if rates.last_minute == 0 && rates.errors > 0 { Tag::down() } else { Tag::retrying() };
+            (tag, next.unwrap_or_default())
+        }
+        None => (Tag::running(), String::new()),
+    }
+}
+
+#[derive(Template)]
+#[template(path = "operations/ports.html")]
+struct PortsPage {
+    shell: Shell,
+    ports: Vec<Port>,
+    as_of: String,
+}
+
+/// All ports.
+pub(crate) async fn list(State(state): State<AppState>, visit: Visit) -> Answer {
+    let shell = Shell::new(&visit, "Ports");
+    let readings = Readings::take(&state, &visit).await?;
+    let ports = readings.ports(&state.configuration.load(), &shell);
+    page::show(&PortsPage { as_of: super::overview::as_of(&shell), ports, shell })
+}
+
+#[derive(Template)]
+#[template(path = "operations/port.html")]
+struct PortPage {
+    shell: Shell,
+    port: Port,
+    queue: Option<super::queues::Line>,
+    changed: Option<(String, Moment, String)>,
+    messages: String,
+    may_control: bool,
+    ask: String,
+    form_key: String,
+}
+
+/// One port.
+pub(crate) async fn show(
+    State(state): State<AppState>,
+    visit: Visit,
+    Path((kind, name)): Path<(String, String)>,
+) -> Answer {
+    let shell = Shell::new(&visit, name.clone()).crumb("Operations", "/ops").crumb("Ports", "/ports");
+    let readings = Readings::take(&state, &visit).await?;
+    let ports = readings.ports(&state.configuration.load(), &shell);
+    let port = ports.into_iter().find(|port| port.kind == kind && port.name == name);
+    let port = port.ok_or(Failure::NotFound { what: "port" })?;
+    let key = (stored_kind(port.kind).to_owned(), port.name.clone());
+    let changed = readings.settings.get(&key).map(|setting| {
+        (setting.changed_by.clone(), shell.near_time(setting.changed_at), setting.reason.clone())
+    });
+    let queue = readings.queues.iter().find(|queue| queue.kind == key.0 && queue.name == key.1);
+    let origin = if port.kind == "receive" { "received" } else { "answers" };
+    page::show(&PortPage {
+        queue: queue.map(|queue| super::queues::line(queue, &shell)),
+        messages: format!("/messages?port={}&origin={origin}", crate::link::encode(&port.name)),
+        may_control: visit.may(Capability::PortControl),
+        ask: visit.guest.site.roles.holders(Capability::PortControl).join(", "),
+        form_key: crate::form::new_key(),
+        changed,
+        port,
+        shell,
+    })
+}

@@ -1,0 +1,148 @@
+//! Operations in the console: what operators see, and that each action happens once, with a reason, on what they saw.
+
+mod support;
+
+use axum::http::StatusCode;
+use support::seed::{self, Morning};
+use support::{Browser, Console};
+
+async fn console() -> (Console, Morning) {
+    let console = Console::start().await;
+    let morning = seed::morning(&console.store, console.now()).await;
+    (console, morning)
+}
+
+async fn count(console: &Console, sql: &'static str) -> i64 {
+    sqlx::query_scalar(sql).fetch_one(&console.pool).await.unwrap()
+}
+
+/// The address of the group of rejected orders.
+async fn group(browser: &Browser) -> String {
+    let page = browser.get("/suspended").await.expect(StatusCode::OK).says("The receiver refused it (AR)");
+    let end = page.body.find("\">The receiver refused it (AR)").unwrap();
+    let start = page.body[..end].rfind("href=\"").unwrap() + 6;
+    page.body[start..end].to_owned()
+}
+
+#[tokio::test]
+async fn the_overview_puts_what_needs_attention_first() {
+    let (console, _) = console().await;
+    let browser = console.signed_in("m.okafor").await;
+    browser
+        .get("/ops")
+        .await
+        .expect(StatusCode::OK)
+        .says("billing refuses connections since 10:35")
+        .says("The receiver refused it (AR)")
+        .says("Down")
+        .says("node-a");
+    for page in ["/ports", "/queues", "/orchestrations", "/instances", "/alerts", "/ports/send/billing"] {
+        browser.get(page).await.expect(StatusCode::OK);
+    }
+    browser.get("/queues").await.says("6 min");
+}
+
+#[tokio::test]
+async fn rejections_that_differ_only_in_a_value_are_one_group() {
+    let (console, _) = console().await;
+    let browser = console.signed_in("m.okafor").await;
+    let group = group(&browser).await;
+    browser.get(&group).await.expect(StatusCode::OK).says("Resume 3…").says("Unknown location 2");
+}
+
+#[tokio::test]
+async fn a_group_is_resumed_once_with_a_reason_and_recorded() {
+    let (console, _) = console().await;
+    let browser = console.signed_in("m.okafor").await;
+    let group = group(&browser).await;
+    let check =
+        browser.get(&format!("{group}?check=resume")).await.says("What is suspended later is not included");
+    let (key, up_to) = (check.hidden("form_key"), check.hidden("up_to"));
+    let form = |reason: &'static str| {
+        vec![("form_key", key.clone()), ("up_to", up_to.clone()), ("reason", reason.to_owned())]
+    };
+    let send = async |fields: Vec<(&'static str, String)>| {
+        let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        browser.post(&format!("{group}/resume"), &fields).await
+    };
+    send(form("  ")).await.expect(StatusCode::UNPROCESSABLE_ENTITY).says("A reason is needed");
+    send(form("location table updated")).await.expect(StatusCode::SEE_OTHER);
+    send(form("location table updated")).await.expect(StatusCode::SEE_OTHER);
+    browser.get("/suspended").await.says("Resumed 3.");
+    assert_eq!(
+        count(&console, "SELECT count(*) FROM parked WHERE code = 'ack.reject' AND state = 1").await,
+        3
+    );
+    assert_eq!(
+        count(&console, "SELECT count(*) FROM tracking WHERE kind = 10 AND person = 'm.okafor'").await,
+        3
+    );
+    assert_eq!(count(&console, "SELECT count(*) FROM access_entry WHERE action = 'work.resumed'").await, 1);
+}
+
+#[tokio::test]
+async fn terminating_a_group_asks_for_the_number_and_a_right_of_its_own() {
+    let (console, _) = console().await;
+    let operator = console.signed_in("m.okafor").await;
+    let group = group(&operator).await;
+    operator
+        .post(&format!("{group}/terminate"), &[])
+        .await
+        .expect(StatusCode::FORBIDDEN)
+        .says("inst.terminate");
+    let lead = console.signed_in("r.meyer").await;
+    let check = lead.get(&format!("{group}?check=terminate")).await.says("cannot be undone");
+    let (key, up_to) = (check.hidden("form_key"), check.hidden("up_to"));
+    let with = |typed| {
+        [("form_key", key.as_str()), ("up_to", up_to.as_str()), ("reason", "sent by phone"), ("typed", typed)]
+    };
+    lead.post(&format!("{group}/terminate"), &with("2")).await.expect(StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(count(&console, "SELECT count(*) FROM parked WHERE code = 'ack.reject'").await, 3);
+    lead.post(&format!("{group}/terminate"), &with("3")).await.expect(StatusCode::SEE_OTHER);
+    assert_eq!(count(&console, "SELECT count(*) FROM parked WHERE code = 'ack.reject'").await, 0);
+}
+
+#[tokio::test]
+async fn a_port_is_held_once_and_a_stale_form_is_refused() {
+    let (console, _) = console().await;
+    let first = console.signed_in("m.okafor").await;
+    let second = console.signed_in("r.meyer").await;
+    let pages = [first.get("/ports/send/billing").await, second.get("/ports/send/billing").await];
+    let hold = async |browser: &Browser, page: &support::Answer| {
+        let (key, version) = (page.hidden("form_key"), page.hidden("version"));
+        let fields =
+            [("form_key", &*key), ("version", &*version), ("to", "on_hold"), ("reason", "billing restarts")];
+        browser.post("/ports/send/billing", &fields).await
+    };
+    hold(&first, &pages[0]).await.expect(StatusCode::SEE_OTHER);
+    hold(&second, &pages[1]).await.expect(StatusCode::CONFLICT).says("It changed while you were looking");
+    first.get("/ports/send/billing").await.says("On hold").says("billing restarts").says("Start port now");
+    assert_eq!(count(&console, "SELECT count(*) FROM tracking WHERE kind = 16").await, 1);
+    assert_eq!(count(&console, "SELECT count(*) FROM access_entry WHERE action = 'port.held'").await, 1);
+}
+
+#[tokio::test]
+async fn a_stopped_instance_gets_its_command_as_work() {
+    let (console, morning) = console().await;
+    let browser = console.signed_in("r.meyer").await;
+    let address = format!("/instances/{}", morning.stopped);
+    let page = browser.get(&address).await.says("Suspended");
+    let (key, version) = (page.hidden("form_key"), page.hidden("version"));
+    let fields = [("form_key", &*key), ("version", &*version), ("how", "retry"), ("reason", "rule mended")];
+    browser.post(&format!("{address}/resume"), &fields).await.expect(StatusCode::SEE_OTHER);
+    assert_eq!(count(&console, "SELECT count(*) FROM work WHERE kind = 7").await, 1);
+    let waiting = format!("/instances/{}", morning.instance);
+    let fields =
+        [("form_key", "0123456789abcdef0"), ("version", "0"), ("how", "retry"), ("reason", "why not")];
+    browser.post(&format!("{waiting}/resume"), &fields).await.expect(StatusCode::CONFLICT);
+}
+
+#[tokio::test]
+async fn an_alert_is_taken_note_of_by_the_first_who_does() {
+    let (console, morning) = console().await;
+    let browser = console.signed_in("m.okafor").await;
+    let key = browser.get("/alerts").await.says("Critical").hidden("form_key");
+    let address = format!("/alerts/{}/acknowledge", orderly_engine::ids::AlertId(morning.alert));
+    browser.post(&address, &[("form_key", &key)]).await.expect(StatusCode::SEE_OTHER);
+    browser.get("/alerts").await.says("taken note of by m.okafor");
+}

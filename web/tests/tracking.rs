@@ -1,0 +1,178 @@
+//! Tracking in the console: finding a message, its journey, its content, who looked, and the proof.
+
+mod support;
+
+use axum::http::StatusCode;
+use support::seed::{self, Morning};
+use support::{Browser, Console};
+
+async fn console() -> (Console, Morning) {
+    let console = Console::start().await;
+    let morning = seed::morning(&console.store, console.now()).await;
+    (console, morning)
+}
+
+async fn accesses(console: &Console, action: &str, object: &str) -> i64 {
+    sqlx::query_scalar("SELECT count(*) FROM access_entry WHERE action = $1 AND object = $2")
+        .bind(action)
+        .bind(object)
+        .fetch_one(&console.pool)
+        .await
+        .unwrap()
+}
+
+async fn search(browser: &Browser, fields: &[(&str, &str)]) -> String {
+    let key = browser.get("/messages").await.hidden("form_key");
+    let mut all = vec![("form_key", key.as_str())];
+    all.extend_from_slice(fields);
+    let sent = browser.post("/messages", &all).await.expect(StatusCode::SEE_OTHER);
+    sent.location
+}
+
+#[tokio::test]
+async fn a_message_is_found_by_control_id_with_its_outcome() {
+    let (console, morning) = console().await;
+    let browser = console.signed_in("h.nair").await;
+    let address = search(&browser, &[("control_id", "MSG00088121")]).await;
+    assert_eq!(address, "/messages?control_id=MSG00088121");
+    browser
+        .get(&address)
+        .await
+        .expect(StatusCode::OK)
+        .says("1 message, as of")
+        .says(&format!("/messages/{}", morning.result))
+        .says("Waiting")
+        .says("for a person: Confirm critical result");
+}
+
+#[tokio::test]
+async fn a_patient_id_never_stands_in_an_address_and_the_search_is_recorded() {
+    let (console, _) = console().await;
+    let browser = console.signed_in("h.nair").await;
+    let address = search(&browser, &[("patient", "00482117")]).await;
+    assert!(address.starts_with("/messages?s=") && !address.contains("0048"), "{address}");
+    let found = browser.get(&address).await.expect(StatusCode::OK).says("MSG00088121");
+    assert!(!found.body.contains("00482117"), "the patient id is on the page");
+    let stranger = console.signed_in("r.meyer").await;
+    stranger.get(&address).await.expect(StatusCode::CONFLICT).says("no longer kept");
+    let object = orderly_engine::view::patient_search::fingerprint("00482117");
+    assert_eq!(accesses(&console, "patient.searched", &object).await, 1);
+}
+
+#[tokio::test]
+async fn a_search_by_status_looks_at_what_became_of_each() {
+    let (console, _) = console().await;
+    let browser = console.signed_in("h.nair").await;
+    let found = browser.get("/messages?status=Rejected").await.expect(StatusCode::OK);
+    assert!(!found.body.contains("ADT^A04"));
+    browser.get("/messages?status=Suspended").await.says("R1").says("R3").says("refused it (AR)");
+    browser.get("/messages?status=Not%20routed").await.says("SIU^S12");
+    browser.get("/messages?status=Delivered&type=ADT").await.says("12 messages").says("to 2");
+}
+
+#[tokio::test]
+async fn the_journey_tells_every_step_with_the_rules_that_decided() {
+    let (console, morning) = console().await;
+    let browser = console.signed_in("h.nair").await;
+    browser
+        .get(&format!("/messages/{}", morning.result))
+        .await
+        .expect(StatusCode::OK)
+        .says("Received from laboratory on lab/mllp")
+        .says("Answered AA after it was stored.")
+        .says("Delivered by emr")
+        .says("Orchestration critical-result")
+        .says("Near miss.")
+        .says("observation.value (OBX[1]-5) is 6.9")
+        .says("Confirm critical result")
+        .says("Repeat sample agrees");
+}
+
+#[tokio::test]
+async fn content_is_hidden_from_those_who_may_only_find_messages() {
+    let (console, morning) = console().await;
+    let browser = console.signed_in("m.okafor").await;
+    let address = format!("/messages/{}", morning.result);
+    for tab in ["readable", "tree", "raw"] {
+        let page = browser.get(&format!("{address}?tab={tab}")).await.expect(StatusCode::OK);
+        assert!(!page.body.contains("TANAKA") && !page.body.contains("6.9"), "{tab} shows content");
+        page.says("You can see that this message exists, not what it says");
+    }
+    let journey = browser.get(&address).await.expect(StatusCode::OK);
+    assert!(!journey.body.contains("6.9"), "the trace shows a value");
+    journey.says("is ••••");
+    browser.get(&format!("{address}/bytes")).await.expect(StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
+async fn every_view_is_recorded_and_shown_to_auditors() {
+    let (console, morning) = console().await;
+    let browser = console.signed_in("h.nair").await;
+    let address = format!("/messages/{}", morning.result);
+    browser.get(&format!("{address}?tab=raw")).await.expect(StatusCode::OK);
+    assert_eq!(accesses(&console, "message.viewed", &morning.result.to_string()).await, 1);
+    browser
+        .get(&format!("{address}?tab=access"))
+        .await
+        .says("Hari Nair")
+        .says("Viewed: raw")
+        .says("Viewed: access");
+}
+
+#[tokio::test]
+async fn the_three_views_of_the_content_say_the_same_and_run_nothing() {
+    let (console, morning) = console().await;
+    let browser = console.signed_in("h.nair").await;
+    let address = format!("/messages/{}", morning.result);
+    browser
+        .get(&format!("{address}?tab=readable"))
+        .await
+        .says("Patient Identification")
+        .says("TANAKA · Yuki · Ms");
+    browser.get(&format!("{address}?tab=tree")).await.says("PID-5.2").says("Yuki");
+    browser.get(&format!("{address}?tab=raw")).await.says("00482117").says("␍");
+    let hostile =
+        browser.get(&format!("/messages/{}?tab=readable", morning.unreadable)).await.expect(StatusCode::OK);
+    assert!(!hostile.body.contains("<script>alert"), "bytes became markup");
+    hostile.says("cannot be read as HL7").says("␀␁</span>garbage");
+}
+
+#[tokio::test]
+async fn acknowledgments_of_both_sides_are_listed() {
+    let (console, morning) = console().await;
+    let browser = console.signed_in("h.nair").await;
+    browser
+        .get(&format!("/messages/{}?tab=acknowledgments", morning.result))
+        .await
+        .says("Sent to the sender")
+        .says("Received from the receiver");
+    browser.get(&format!("/messages/{}?tab=acknowledgments", morning.rejected[0])).await.says("AR");
+}
+
+#[tokio::test]
+async fn verify_now_proves_an_untouched_message_and_catches_a_changed_one() {
+    let (console, morning) = console().await;
+    let browser = console.signed_in("h.nair").await;
+    let address = format!("/messages/{}?tab=custody&verify=now", morning.result);
+    browser.get(&address).await.expect(StatusCode::OK).says("Unchanged:");
+    sqlx::query("UPDATE tracking SET detail = detail || '\\x00' WHERE message_id = $1 AND kind = 1")
+        .bind(morning.result.0)
+        .execute(&console.pool)
+        .await
+        .unwrap();
+    browser.get(&address).await.says("The record does not fit").says("a tracking row was changed");
+}
+
+#[tokio::test]
+async fn an_instance_tells_where_it_rests_and_what_brought_it_there() {
+    let (console, morning) = console().await;
+    let browser = console.signed_in("r.meyer").await;
+    browser
+        .get(&format!("/instances/{}", morning.instance))
+        .await
+        .expect(StatusCode::OK)
+        .says("waits for a decision by duty-physician")
+        .says("critical-values")
+        .says("ORU^R01");
+    browser.get("/instances/0000000000000").await.expect(StatusCode::NOT_FOUND);
+}
