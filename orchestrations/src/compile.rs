@@ -5,6 +5,7 @@ mod approve;
 mod blocks;
 mod expr;
 mod head;
+mod messages;
 mod names;
 mod start;
 mod verbs;
@@ -64,8 +65,19 @@ pub(crate) fn definition(
     let Some(root) = parse(text, &CODES, &mut problems) else { return Err(problems.into_list()) };
     let mut compiler = Compiler::new(problems, rules, known);
     let head = compiler.file(&root);
-    let Compiler { problems, ports, settings, sets, policies, roles, starts, program, triggers, subscriptions, .. } =
-        compiler;
+    let Compiler {
+        problems,
+        ports,
+        settings,
+        sets,
+        policies,
+        roles,
+        starts,
+        program,
+        triggers,
+        subscriptions,
+        ..
+    } = compiler;
     let failed = problems.has_errors();
     let list = problems.into_list();
     let (Some(head), false) = (head, failed) else { return Err(list) };

@@ -43,7 +43,11 @@ impl CorrelationKey {
 }
 
 /// The values of a set in a message; `None` when its first property has no value.
-pub fn correlation_key(definition: &Definition, set: &str, properties: &Properties) -> Option<CorrelationKey> {
+pub fn correlation_key(
+    definition: &Definition,
+    set: &str,
+    properties: &Properties,
+) -> Option<CorrelationKey> {
     correlation_keys(definition, set, properties).into_iter().next()
 }
 

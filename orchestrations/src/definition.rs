@@ -11,7 +11,6 @@ use crate::program::Program;
 use crate::{OutlineStep, compile, diagram, outline};
 
 /// A compiled definition. Put it into an `Arc`; nothing in it changes.
-#[derive(Debug)]
 pub struct Definition {
     pub(crate) name: String,
     pub(crate) version: u32,
@@ -30,6 +29,12 @@ pub struct Definition {
     pub(crate) starts: BTreeSet<String>,
     pub(crate) warnings: Vec<Diagnostic>,
     pub(crate) program: Program,
+}
+
+impl std::fmt::Debug for Definition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Definition({} {})", self.name, self.version)
+    }
 }
 
 /// A logical port.

@@ -16,10 +16,12 @@ mod state;
 mod turn;
 
 pub use correlation::{CorrelationKey, correlation_key, correlation_keys};
-pub use definition::{CalledHead, Definition, Direction, Head, Known, Port, Setting, Subscription, Trigger, Wait};
+pub use definition::{
+    CalledHead, Definition, Direction, Head, Known, Port, Setting, Subscription, Trigger, Wait,
+};
 pub use event::{
-    Detail, Effect, Event, Expect, ExpectKind, Fact, Link, Next, PolicyRun, Resume, Retry, ShownMessage, Snapshot, StepEntry, Task,
-    Turn, TurnContext,
+    Detail, Effect, Event, Expect, ExpectKind, Fact, Link, Next, PolicyRun, Resume, Retry, ShownMessage,
+    Snapshot, StepEntry, Task, Turn, TurnContext,
 };
 pub use library::library;
 pub use outline::OutlineStep;

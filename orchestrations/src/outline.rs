@@ -40,7 +40,8 @@ fn one(program: &Program, id: StepId) -> OutlineStep {
     let step = program.step(id);
     let children = match &step.verb {
         Verb::Decide { cases, or_else } => {
-            let cases = cases.iter().map(|case| part("case", case.text.to_string(), block(program, case.block)));
+            let cases =
+                cases.iter().map(|case| part("case", case.text.to_string(), block(program, case.block)));
             let or_else = or_else.iter().map(|id| part("else", "otherwise".to_owned(), block(program, *id)));
             cases.chain(or_else).collect()
         }

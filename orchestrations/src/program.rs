@@ -61,7 +61,10 @@ pub(crate) enum Expr {
     /// `settings.x`.
     Setting(Arc<str>),
     /// `name["PATH"]`.
-    Place { slot: Slot, path: Path },
+    Place {
+        slot: Slot,
+        path: Path,
+    },
     Formula(Box<Bound>),
     /// Text with holes.
     Text(Vec<Piece>),
@@ -218,7 +221,8 @@ pub(crate) struct RetryExpr {
 impl RetryExpr {
     /// Wait before an attempt; the first retry is attempt 1.
     pub(crate) fn pause(&self, attempt: u32) -> TimeDelta {
-        let factor = i32::try_from(self.retry.factor.saturating_pow(attempt.saturating_sub(1))).unwrap_or(i32::MAX);
+        let factor =
+            i32::try_from(self.retry.factor.saturating_pow(attempt.saturating_sub(1))).unwrap_or(i32::MAX);
         self.retry.wait.checked_mul(factor).map_or(self.retry.most, |wait| wait.min(self.retry.most))
     }
 }

@@ -4,6 +4,7 @@
 //! (each turn runs twice from the stored bytes and must give the same). Both must pass.
 
 mod check;
+mod outside;
 mod read;
 mod world;
 
@@ -78,9 +79,14 @@ pub fn run(path: &str, text: &str, stage: &Stage<'_>) -> ScenarioReport {
         let mut covered = BTreeSet::new();
         for scenario in &file.scenarios {
             let failures = play(scenario, &file.definition, stage, &mut covered);
-            report.scenarios.push(ScenarioOutcome { name: scenario.name.clone(), line: scenario.line, failures });
+            report.scenarios.push(ScenarioOutcome {
+                name: scenario.name.clone(),
+                line: scenario.line,
+                failures,
+            });
         }
-        let all: Vec<String> = file.definition.program.steps.iter().map(|step| step.path.to_string()).collect();
+        let all: Vec<String> =
+            file.definition.program.steps.iter().map(|step| step.path.to_string()).collect();
         report.steps = all.len();
         report.uncovered = all.into_iter().filter(|path| !covered.contains(path)).collect();
         report.steps_covered = report.steps - report.uncovered.len();

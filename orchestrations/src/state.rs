@@ -46,11 +46,20 @@ pub(crate) struct Frame {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) enum FrameKind {
     /// The steps of the file, or a clause of `on_error`.
-    Root { timer: Option<Timer>, handling: bool },
+    Root {
+        timer: Option<Timer>,
+        handling: bool,
+    },
     /// A case of `decide`, a branch of `listen`, a clause of `catch`.
     Body,
-    Scope { step: StepId, timer: Option<Timer> },
-    Loop { step: StepId, passes: u32 },
+    Scope {
+        step: StepId,
+        timer: Option<Timer>,
+    },
+    Loop {
+        step: StepId,
+        passes: u32,
+    },
 }
 
 /// A timer that was set.
@@ -223,7 +232,9 @@ fn size(value: &Value) -> usize {
     match value {
         Value::Text(text) => text.len() + 4,
         Value::List(items) => items.iter().map(size).sum::<usize>() + 4,
-        Value::Map(entries) => entries.iter().map(|(key, value)| key.len() + 2 + size(value)).sum::<usize>() + 4,
+        Value::Map(entries) => {
+            entries.iter().map(|(key, value)| key.len() + 2 + size(value)).sum::<usize>() + 4
+        }
         _ => 16,
     }
 }

@@ -35,7 +35,12 @@ const QUEUE_MAX: usize = 10_000;
 /// Moves an instance. `state` is `None` for the event that starts it.
 ///
 /// The same definition, state, event and context give the same turn.
-pub fn turn(definition: &Definition, state: Option<State>, event: Event, context: &mut TurnContext<'_>) -> Turn {
+pub fn turn(
+    definition: &Definition,
+    state: Option<State>,
+    event: Event,
+    context: &mut TurnContext<'_>,
+) -> Turn {
     let program = &definition.program;
     let state = state.unwrap_or_else(|| State::new(context.now, program.slots.len()));
     let mut run = Run {
@@ -120,7 +125,12 @@ impl<'r> Run<'r, '_> {
     fn standing(&self) -> Next {
         if let Some(halt) = &self.state.halt {
             let step = self.here().map(|step| self.program.step(step).path.to_string()).unwrap_or_default();
-            return Next::Suspended { code: halt.code.clone(), text: halt.text.clone(), step, resumable: true };
+            return Next::Suspended {
+                code: halt.code.clone(),
+                text: halt.text.clone(),
+                step,
+                resumable: true,
+            };
         }
         match &self.state.wait {
             Some(wait) => Next::Waiting { text: self.waits_for(wait) },
@@ -143,7 +153,13 @@ impl<'r> Run<'r, '_> {
                 }
             }
         }
-        Turn { state: self.state, next, effects: self.effects, steps: self.entries, leftovers: self.leftovers }
+        Turn {
+            state: self.state,
+            next,
+            effects: self.effects,
+            steps: self.entries,
+            leftovers: self.leftovers,
+        }
     }
 
     /// Ends the instance: nothing may stay behind that could wake it.
@@ -222,3 +238,6 @@ impl StepEntry {
         self
     }
 }
+
+#[cfg(test)]
+mod tests;

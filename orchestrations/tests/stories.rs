@@ -24,8 +24,15 @@ const RESULT: &str = r"MSH|^~\\&|LIS|N|||20261121090000||ORU^R01|L1|P|2.4\nPID|1
 fn tell(definition: &str, scenarios: &str) -> ScenarioReport {
     let rules = RuleBook::load(&Files::new(), &Files::new()).expect("no rules are fine");
     let mut known = Known::default();
-    known.orchestrations.insert("other".into(), CalledHead { inputs: Some([("who".into(), "text".parse().unwrap())].into()) });
-    let text = if definition.starts_with("orchestration") { definition.to_owned() } else { format!("{HEAD}{definition}") };
+    known.orchestrations.insert(
+        "other".into(),
+        CalledHead { inputs: Some([("who".into(), orderly_rules::Type::Text)].into()) },
+    );
+    let text = if definition.starts_with("orchestration") {
+        definition.to_owned()
+    } else {
+        format!("{HEAD}{definition}")
+    };
     let definition = match Definition::compile("flow.yaml", &text, &rules, &known) {
         Ok(definition) => Arc::new(definition),
         Err(problems) => panic!("{}", problems.iter().map(|it| format!("{it}\n")).collect::<String>()),
@@ -267,7 +274,10 @@ const LISTEN: &str = "steps:
 
 #[test]
 fn whichever_comes_first_wins_a_listen() {
-    story(LISTEN, "      - ORDER\n      - RESULT\n      - expect: { status: { state: completed, outcome: result } }");
+    story(
+        LISTEN,
+        "      - ORDER\n      - RESULT\n      - expect: { status: { state: completed, outcome: result } }",
+    );
     story(
         LISTEN,
         "      - ORDER

@@ -14,7 +14,8 @@ impl Compiler<'_> {
     pub(super) fn approve(&mut self, keys: &Keys<'_>, span: Span) -> Option<Verb> {
         keys.refuse(&["compare"], &mut self.problems);
         let kind = keys.require_text("task", &mut self.problems);
-        let title = keys.require("title", &mut self.problems).and_then(|node| self.template(node, Readers::Some));
+        let title =
+            keys.require("title", &mut self.problems).and_then(|node| self.template(node, Readers::Some));
         let (roles, users, exclude) = self.assign_to(keys);
         keys.require("outcomes", &mut self.problems);
         let outcomes = keys.texts("outcomes", &mut self.problems);
@@ -116,10 +117,10 @@ impl Compiler<'_> {
             let kind = kind.and_then(|text| self.type_of(&text.value, text.span)).unwrap_or(Type::Text);
             let required = body.bool("required", &mut self.problems).unwrap_or(false);
             let max = body.int("max", &mut self.problems);
-            let title = body.text("title", &mut self.problems).map_or(name.value.clone(), |title| title.value);
+            let title =
+                body.text("title", &mut self.problems).map_or(name.value.clone(), |title| title.value);
             body.finish(&mut self.problems);
-            let field =
-                serde_json::json!({ "type": kind.to_string(), "required": required, "max": max, "title": title });
+            let field = serde_json::json!({ "type": kind.to_string(), "required": required, "max": max, "title": title });
             fields.insert(name.value.clone(), field);
         }
         serde_json::Value::Object(fields)

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use orderly_rules::Type;
 use orderly_rules::diagnostic::did_you_mean;
 use orderly_rules::yaml::{Keys, Node, Span, Spanned};
-use orderly_rules::Type;
 
 use super::expr::{Readers, Want};
 use super::names::{Env, Secrecy};
@@ -13,8 +13,26 @@ use crate::program::{BlockId, Branch, BranchEvent, Case, Catch, Receive, Scope, 
 
 /// Verbs of the language that run here.
 const VERBS: &[&str] = &[
-    "receive", "send", "publish", "transform", "set", "lookup", "rules", "decide", "scope", "listen", "delay",
-    "approve", "email", "milestone", "loop", "throw", "start", "suspend", "terminate", "end",
+    "receive",
+    "send",
+    "publish",
+    "transform",
+    "set",
+    "lookup",
+    "rules",
+    "decide",
+    "scope",
+    "listen",
+    "delay",
+    "approve",
+    "email",
+    "milestone",
+    "loop",
+    "throw",
+    "start",
+    "suspend",
+    "terminate",
+    "end",
 ];
 /// Verbs of the language that are not built.
 const PLANNED: &[&str] =
@@ -22,15 +40,49 @@ const PLANNED: &[&str] =
 
 /// First parts of the names of errors.
 const ERRORS: &[&str] = &[
-    "transport", "send", "ack", "reply", "receive", "scope", "validation", "field", "fact", "lookup", "rule",
-    "formula", "code", "task", "child", "correlation", "loop", "limit", "app",
+    "transport",
+    "send",
+    "ack",
+    "reply",
+    "receive",
+    "scope",
+    "validation",
+    "field",
+    "fact",
+    "lookup",
+    "rule",
+    "formula",
+    "code",
+    "task",
+    "child",
+    "correlation",
+    "loop",
+    "limit",
+    "app",
 ];
 /// Full names of errors.
 const ERROR_NAMES: &[&str] = &[
-    "send.exhausted", "ack.timeout", "ack.error", "ack.reject", "reply.timeout", "receive.timeout",
-    "scope.timeout", "validation.failed", "field.missing", "field.invalid", "lookup.missing", "rule.error",
-    "formula.error", "code.unmapped", "task.expired", "task.cancelled", "child.failed", "correlation.duplicate",
-    "correlation.missing", "loop.limit", "limit.exceeded",
+    "send.exhausted",
+    "ack.timeout",
+    "ack.error",
+    "ack.reject",
+    "reply.timeout",
+    "receive.timeout",
+    "scope.timeout",
+    "validation.failed",
+    "field.missing",
+    "field.invalid",
+    "lookup.missing",
+    "rule.error",
+    "formula.error",
+    "code.unmapped",
+    "task.expired",
+    "task.cancelled",
+    "child.failed",
+    "correlation.duplicate",
+    "correlation.missing",
+    "loop.limit",
+    "limit.exceeded",
 ];
 
 /// Whether the flow goes on behind a step or block.
@@ -78,14 +130,19 @@ impl Compiler<'_> {
 
     fn step(&mut self, node: &Node) -> Option<(Step, Exit)> {
         let Some(entries) = node.as_map() else {
-            self.error("O102", node.span, format!("a step is a mapping with one verb, not {}", node.describe()));
+            self.error(
+                "O102",
+                node.span,
+                format!("a step is a mapping with one verb, not {}", node.describe()),
+            );
             return None;
         };
         let [(verb, body)] = entries else {
             let verbs: Vec<&str> = entries.iter().map(|(key, _)| key.value.as_str()).collect();
             let message = format!("a step has exactly one verb, not {}: {}", verbs.len(), verbs.join(", "));
             let span = entries.get(1).map_or(node.span, |(key, _)| key.span);
-            self.error("O102", span, message).help = Some("begin a new step with `- `, or indent these keys".into());
+            self.error("O102", span, message).help =
+                Some("begin a new step with `- `, or indent these keys".into());
             return None;
         };
         if PLANNED.contains(&verb.value.as_str()) {
@@ -249,7 +306,11 @@ impl Compiler<'_> {
                 env.leave(&before);
                 after.push(env);
             }
-            clauses.push(Catch { errors: errors.into_iter().map(|error| error.value).collect(), slot, block });
+            clauses.push(Catch {
+                errors: errors.into_iter().map(|error| error.value).collect(),
+                slot,
+                block,
+            });
         }
         self.env = before;
         (clauses, after)
@@ -371,7 +432,8 @@ impl Compiler<'_> {
                 self.unknown("O206", set.span, "correlation set", &set.value, known);
             }
             None => {
-                let message = "a receive within a running instance needs `follows`, or every instance would take it";
+                let message =
+                    "a receive within a running instance needs `follows`, or every instance would take it";
                 self.error("O004", keys.span(), message).help = Some("name a correlation set".into());
             }
         }

@@ -44,7 +44,8 @@ impl Compiler<'_> {
                 }
                 Some(formula) if !formula.is_empty() => {
                     let help = format!("write `= {}`", formula.trim_start_matches('='));
-                    self.error("O301", node.span, "a formula starts with `= `, with a blank").help = Some(help);
+                    self.error("O301", node.span, "a formula starts with `= `, with a blank").help =
+                        Some(help);
                     None
                 }
                 _ => self.literal(node, want).map(Expr::Literal),
@@ -61,8 +62,8 @@ impl Compiler<'_> {
         let behind = self.problems.text().get(node.span.end..).unwrap_or("");
         let line = behind.lines().next().unwrap_or("");
         if line.starts_with(' ') && line.trim_start().starts_with('#') {
-            self.error("O303", node.span, "` #` cuts this formula short: the rest is a comment to YAML").help =
-                Some("put the formula in quotes".into());
+            self.error("O303", node.span, "` #` cuts this formula short: the rest is a comment to YAML")
+                .help = Some("put the formula in quotes".into());
         }
     }
 
@@ -96,6 +97,11 @@ impl Compiler<'_> {
 
     /// A formula. Bare names and settings need no Rhai.
     pub(super) fn formula(&mut self, text: &str, span: Span, readers: Readers) -> Option<Expr> {
+        match text {
+            "true" => return Some(Expr::Literal(Value::Bool(true))),
+            "false" => return Some(Expr::Literal(Value::Bool(false))),
+            _ => {}
+        }
         let found = mentions(text);
         let error_text = self.error_text(text, &found);
         let readers = if error_text.is_some() { Readers::Some } else { readers };
@@ -145,7 +151,8 @@ impl Compiler<'_> {
     fn error_text(&self, text: &str, found: &[Mention<'_>]) -> Option<Slot> {
         let [only] = found else { return None };
         let name = self.env.get(only.name)?;
-        let error = matches!(&name.secrecy, Secrecy::ClearMembers(clear) if clear.iter().any(|it| it == "summary"));
+        let error =
+            matches!(&name.secrecy, Secrecy::ClearMembers(clear) if clear.iter().any(|it| it == "summary"));
         (error && only.members == ["text"] && text == format!("{}.text", only.name)).then_some(name.slot)
     }
 
@@ -175,7 +182,10 @@ impl Compiler<'_> {
     }
 
     fn check_mention(&mut self, mention: &Mention<'_>, span: Span, readers: Readers) -> bool {
-        let at = moved(Span { length: u32::try_from(mention.name.chars().count()).unwrap_or(1), ..span }, mention.offset);
+        let at = moved(
+            Span { length: u32::try_from(mention.name.chars().count()).unwrap_or(1), ..span },
+            mention.offset,
+        );
         if mention.name == "settings" {
             let Some(setting) = mention.members.first() else { return true };
             if self.settings.contains_key(*setting) {
@@ -197,7 +207,8 @@ impl Compiler<'_> {
             return false;
         }
         if readers == Readers::All && name.is_secret(&mention.members) {
-            let message = format!("`{}` may hold patient data, which everybody could read here", mention.name);
+            let message =
+                format!("`{}` may hold patient data, which everybody could read here", mention.name);
             self.error("O304", at, message).help =
                 Some("use ids, codes and counts; a link leads to the rest".into());
             return false;

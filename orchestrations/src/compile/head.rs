@@ -13,7 +13,8 @@ impl Compiler<'_> {
     pub(super) fn file(&mut self, root: &Node) -> Option<FileHead> {
         let keys = self.keys(root, "a definition")?;
         let name = self.name(&keys);
-        let version = keys.require("version", &mut self.problems).and_then(|node| node.int(&CODES, &mut self.problems));
+        let version =
+            keys.require("version", &mut self.problems).and_then(|node| node.int(&CODES, &mut self.problems));
         let title = keys.require_text("title", &mut self.problems);
         let description = keys.text("description", &mut self.problems);
         let owner = keys.require_text("owner", &mut self.problems);
@@ -73,7 +74,11 @@ impl Compiler<'_> {
         let file = self.problems.file().rsplit('/').next().unwrap_or_default();
         let file = file.strip_suffix(".yaml").unwrap_or(file).to_owned();
         if !file.is_empty() && file != name.value {
-            self.problems.warning("O010", name.span, format!("the file is called `{file}`, the definition is not"));
+            self.problems.warning(
+                "O010",
+                name.span,
+                format!("the file is called `{file}`, the definition is not"),
+            );
         }
         Some(name.value)
     }
@@ -95,7 +100,8 @@ impl Compiler<'_> {
             let kind = body.require_text("type", &mut self.problems);
             let kind = kind.and_then(|text| self.type_of(&text.value, text.span));
             let title = body.text("title", &mut self.problems).map(|text| text.value);
-            let default = body.get("default").zip(kind.clone()).and_then(|(node, kind)| self.typed(node, &kind));
+            let default =
+                body.get("default").zip(kind.clone()).and_then(|(node, kind)| self.typed(node, &kind));
             body.finish(&mut self.problems);
             if !is_name(&name.value) {
                 self.error("O109", name.span, format!("`{}` cannot be a name", name.value)).help =
@@ -107,7 +113,8 @@ impl Compiler<'_> {
                 let span = body.key_span("default").unwrap_or(name.span);
                 self.role(&role.clone(), span);
             }
-            self.settings.insert(name.value.clone(), Setting { kind: kind.unwrap_or(Type::Any), default, title });
+            self.settings
+                .insert(name.value.clone(), Setting { kind: kind.unwrap_or(Type::Any), default, title });
         }
     }
 

@@ -1,9 +1,9 @@
 //! Start triggers.
 
 use indexmap::IndexMap;
+use orderly_rules::Type;
 use orderly_rules::filter::Filter;
 use orderly_rules::yaml::{Keys, Kind, Node};
-use orderly_rules::Type;
 
 use super::names::{Env, Secrecy};
 use super::{CODES, Compiler, entries};
@@ -31,7 +31,11 @@ impl Compiler<'_> {
                 "receive" => self.receive_trigger(body),
                 "called" => self.called_trigger(body),
                 "batch" | "schedule" | "manual" => {
-                    self.error("O009", word.span, format!("the trigger `{}` is not supported yet", word.value));
+                    self.error(
+                        "O009",
+                        word.span,
+                        format!("the trigger `{}` is not supported yet", word.value),
+                    );
                     continue;
                 }
                 other => {
@@ -87,7 +91,11 @@ impl Compiler<'_> {
                 sets.push(open.set.to_string());
             } else {
                 let span = keys.key_span("opens").unwrap_or(body.span);
-                self.error("O305", span, format!("a trigger opens sets with its own message `{}`", name.value));
+                self.error(
+                    "O305",
+                    span,
+                    format!("a trigger opens sets with its own message `{}`", name.value),
+                );
             }
         }
         let (Some(port), Some(filter)) = (port, filter) else { return };
@@ -126,7 +134,8 @@ impl Compiler<'_> {
                 Kind::List(items) => {
                     let wanted = self.sets[&set.value].by.len();
                     if items.len() != wanted {
-                        let message = format!("set `{}` has {wanted} properties, not {}", set.value, items.len());
+                        let message =
+                            format!("set `{}` has {wanted} properties, not {}", set.value, items.len());
                         self.error("O305", node.span, message);
                     }
                     OpensFrom::Values(items.iter().filter_map(|item| self.reference(item)).collect())

@@ -50,8 +50,13 @@ steps:
 fn refused(steps: &str, code: &str, line: u32, message: &str, help: Option<&str>) {
     let problems = compile(&flow(steps)).err().unwrap_or_default();
     let shown: Vec<String> = problems.iter().map(ToString::to_string).collect();
-    let found = problems.iter().find(|it| it.code == code).unwrap_or_else(|| panic!("no {code} in {shown:#?}"));
-    assert_eq!((found.message.as_str(), found.line, found.help.as_deref()), (message, line, help), "{shown:#?}");
+    let found =
+        problems.iter().find(|it| it.code == code).unwrap_or_else(|| panic!("no {code} in {shown:#?}"));
+    assert_eq!(
+        (found.message.as_str(), found.line, found.help.as_deref()),
+        (message, line, help),
+        "{shown:#?}"
+    );
     assert!(found.column > 0 && found.source_line.is_some(), "{shown:#?}");
 }
 
@@ -97,7 +102,17 @@ fn an_unknown_verb_is_named_with_the_one_that_was_meant() {
 
 #[test]
 fn verbs_that_are_planned_are_refused_by_name() {
-    for verb in ["parallel", "each", "acknowledge", "restart", "compensate", "call", "assemble", "reconcile", "requeue"] {
+    for verb in [
+        "parallel",
+        "each",
+        "acknowledge",
+        "restart",
+        "compensate",
+        "call",
+        "assemble",
+        "reconcile",
+        "requeue",
+    ] {
         refused(&format!("  - {verb}: {{}}"), "O009", 15, &format!("`{verb}` is not supported yet"), None);
     }
     refused(
@@ -122,8 +137,20 @@ fn a_step_has_one_verb() {
 
 #[test]
 fn unknown_names_get_a_suggestion() {
-    refused("  - send: { message: orn, to: lab }", "O110", 15, "unknown name `orn`", Some("did you mean `orm`?"));
-    refused("  - send: { message: orm, to: lob }", "O201", 15, "unknown port `lob`", Some("did you mean `lab`?"));
+    refused(
+        "  - send: { message: orn, to: lab }",
+        "O110",
+        15,
+        "unknown name `orn`",
+        Some("did you mean `orm`?"),
+    );
+    refused(
+        "  - send: { message: orm, to: lob }",
+        "O201",
+        15,
+        "unknown port `lob`",
+        Some("did you mean `lab`?"),
+    );
     refused(
         "  - rules: { policy: test-aproval, facts: [], as: x }",
         "O203",
@@ -138,7 +165,13 @@ fn unknown_names_get_a_suggestion() {
         "unknown map `none`",
         None,
     );
-    refused("  - lookup: { table: prices, key: x, as: y }", "O205", 15, "unknown look-up table `prices`", None);
+    refused(
+        "  - lookup: { table: prices, key: x, as: y }",
+        "O205",
+        15,
+        "unknown look-up table `prices`",
+        None,
+    );
     refused(
         "  - receive: { id: r, as: x, from: door, follows: ordr, within: 1h }",
         "O206",
@@ -196,7 +229,8 @@ fn a_wait_has_an_id_that_stands_once() {
 
 #[test]
 fn every_wait_is_bounded() {
-    let text = flow("  - receive: { id: r, as: x, from: door, follows: order }").replace("timeout: 1d\n", "note:\n");
+    let text =
+        flow("  - receive: { id: r, as: x, from: door, follows: order }").replace("timeout: 1d\n", "note:\n");
     let text = text.replace("note:\n", "description: none\n");
     let problems = compile(&text).unwrap_err();
     assert_eq!(problems[0].code, "O105", "{problems:#?}");
@@ -289,7 +323,9 @@ fn a_formula_behind_a_comment_sign_is_not_cut_in_silence() {
 
 #[test]
 fn formulas_are_checked_with_their_place_in_the_file() {
-    let problems = compile(&flow("  - set: { x: = orm.text(\"PID-3.1\") > 5 }\n  - set: { y: = nosuch + 1 }")).unwrap_err();
+    let problems =
+        compile(&flow("  - set: { x: = orm.text(\"PID-3.1\") > 5 }\n  - set: { y: = nosuch + 1 }"))
+            .unwrap_err();
     assert_eq!(problems.iter().map(|it| it.line).collect::<Vec<_>>(), [15, 16], "{problems:#?}");
     assert_eq!(problems[1].column, 17, "{problems:#?}");
 }
@@ -335,7 +371,13 @@ fn patient_data_does_not_leave_by_mail() {
 
 #[test]
 fn a_step_behind_the_end_is_never_reached() {
-    refused("  - end: {}\n  - set: { x: 1 }", "O306", 16, "this step is never reached", Some("the step before it always leaves"));
+    refused(
+        "  - end: {}\n  - set: { x: 1 }",
+        "O306",
+        16,
+        "this step is never reached",
+        Some("the step before it always leaves"),
+    );
 }
 
 #[test]
@@ -358,7 +400,8 @@ fn a_set_that_is_followed_is_opened_somewhere() {
 
 #[test]
 fn all_mistakes_of_a_file_are_told_at_once() {
-    let problems = compile(&flow("  - sned: {}\n  - send: { message: orm, to: lob }\n  - delay: { for: 5 }")).unwrap_err();
+    let problems = compile(&flow("  - sned: {}\n  - send: { message: orm, to: lob }\n  - delay: { for: 5 }"))
+        .unwrap_err();
     let places: Vec<(u32, &str)> = problems.iter().map(|it| (it.line, it.code.as_str())).collect();
     assert_eq!(places, [(15, "O101"), (16, "O201"), (17, "O103"), (17, "O001")], "{problems:#?}");
 }

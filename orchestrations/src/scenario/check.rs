@@ -52,7 +52,9 @@ impl World<'_> {
     fn standing(&self) -> String {
         match self.instances.last().map(|instance| &instance.next) {
             Some(Next::Waiting { text }) => text.clone(),
-            Some(Next::Suspended { code, text, step, .. }) => format!("is suspended at {step}: {code}, {text}"),
+            Some(Next::Suspended { code, text, step, .. }) => {
+                format!("is suspended at {step}: {code}, {text}")
+            }
             Some(Next::Completed { .. }) => "is completed".to_owned(),
             Some(Next::Terminated { .. }) => "is terminated".to_owned(),
             None => "does not exist".to_owned(),
@@ -67,7 +69,9 @@ impl World<'_> {
             Next::Suspended { code, .. } => ("suspended", None, Some(code.as_str())),
             Next::Terminated { .. } => ("terminated", None, None),
         };
-        let fits = state == is && (outcome.is_none() || outcome == is_outcome) && (code.is_none() || code == is_code);
+        let fits = state == is
+            && (outcome.is_none() || outcome == is_outcome)
+            && (code.is_none() || code == is_code);
         if fits {
             return Ok(());
         }
@@ -88,12 +92,14 @@ fn differs(what: &What, expectation: &Expectation) -> Option<Option<String>> {
                 && title.as_ref().is_none_or(|title| task.title.contains(title)),
             tell(what),
         ),
-        (What::Email { to_roles, to_users, text }, Expectation::Email { to_role, to_user, contains }) => unless(
-            to_role.as_ref().is_none_or(|role| to_roles.contains(role))
-                && to_user.as_ref().is_none_or(|user| to_users.contains(user))
-                && contains.as_ref().is_none_or(|part| text.contains(part)),
-            tell(what),
-        ),
+        (What::Email { to_roles, to_users, text }, Expectation::Email { to_role, to_user, contains }) => {
+            unless(
+                to_role.as_ref().is_none_or(|role| to_roles.contains(role))
+                    && to_user.as_ref().is_none_or(|user| to_users.contains(user))
+                    && contains.as_ref().is_none_or(|part| text.contains(part)),
+                tell(what),
+            )
+        }
         (What::Sent { port, message }, Expectation::Sent { port: wanted, kind, fields }) => {
             if port != wanted {
                 return Some(Some(tell(what)));
@@ -108,7 +114,9 @@ fn differs(what: &What, expectation: &Expectation) -> Option<Option<String>> {
             let wrong = fields.iter().find_map(|(path, wanted)| mismatch(message, path, wanted));
             wrong.map(Some)
         }
-        (What::Milestone { name }, Expectation::Milestone { name: wanted }) => unless(name == wanted, tell(what)),
+        (What::Milestone { name }, Expectation::Milestone { name: wanted }) => {
+            unless(name == wanted, tell(what))
+        }
         (What::Started { orchestration }, Expectation::Started { orchestration: wanted }) => {
             unless(orchestration == wanted, tell(what))
         }
@@ -125,7 +133,13 @@ fn mismatch(message: &orderly_hl7::Message, path: &Path, wanted: &str) -> Option
 fn tell(what: &What) -> String {
     match what {
         What::Task(task) => {
-            format!("task {} for {} (quorum {}), \"{}\"", task.id, task.roles.join(", "), task.quorum, task.title)
+            format!(
+                "task {} for {} (quorum {}), \"{}\"",
+                task.id,
+                task.roles.join(", "),
+                task.quorum,
+                task.title
+            )
         }
         What::Email { to_roles, to_users, text } => {
             let to: Vec<&str> = to_roles.iter().chain(to_users).map(String::as_str).collect();

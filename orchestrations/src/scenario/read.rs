@@ -45,12 +45,34 @@ pub(super) enum Step {
 
 /// What a scenario expects.
 pub(super) enum Expectation {
-    Task { id: Option<String>, role: Option<String>, user: Option<String>, quorum: Option<u32>, title: Option<String> },
-    Email { to_role: Option<String>, to_user: Option<String>, contains: Option<String> },
-    Sent { port: String, kind: Option<String>, fields: Vec<(Path, String)> },
-    Status { state: String, outcome: Option<String>, code: Option<String> },
-    Milestone { name: String },
-    Started { orchestration: String },
+    Task {
+        id: Option<String>,
+        role: Option<String>,
+        user: Option<String>,
+        quorum: Option<u32>,
+        title: Option<String>,
+    },
+    Email {
+        to_role: Option<String>,
+        to_user: Option<String>,
+        contains: Option<String>,
+    },
+    Sent {
+        port: String,
+        kind: Option<String>,
+        fields: Vec<(Path, String)>,
+    },
+    Status {
+        state: String,
+        outcome: Option<String>,
+        code: Option<String>,
+    },
+    Milestone {
+        name: String,
+    },
+    Started {
+        orchestration: String,
+    },
     NotRouted,
     Nothing,
 }
@@ -66,7 +88,11 @@ pub(super) fn file(text: &str, stage: &Stage<'_>, problems: &mut Problems) -> Op
     let keys = Keys::open(&root, "a scenario file", &CODES, problems)?;
     let test = keys.require_text("test", problems)?;
     let Some(definition) = (stage.definition)(&test.value) else {
-        problems.error("O208", test.span, format!("there is no definition `{}`, or it does not compile", test.value));
+        problems.error(
+            "O208",
+            test.span,
+            format!("there is no definition `{}`, or it does not compile", test.value),
+        );
         return None;
     };
     let node = keys.require("scenarios", problems)?;
@@ -93,7 +119,9 @@ impl Reader<'_> {
         let strict = keys.bool("strict", self.problems).unwrap_or(true);
         let mut now = DateTime::from_timestamp(1_795_248_000, 0).unwrap_or_default();
         let mut settings = IndexMap::new();
-        if let Some(given) = keys.get("given").and_then(|node| Keys::open(node, "`given`", &CODES, self.problems)) {
+        if let Some(given) =
+            keys.get("given").and_then(|node| Keys::open(node, "`given`", &CODES, self.problems))
+        {
             given.refuse(&["tables"], self.problems);
             if let Some(text) = given.text("now", self.problems) {
                 match text.value.parse::<DateTime<Utc>>() {
@@ -122,10 +150,15 @@ impl Reader<'_> {
     fn settings(&mut self, node: &Node, settings: &mut IndexMap<String, Value>) {
         for (name, node) in node.keyed("`settings`", &CODES, self.problems) {
             match self.definition.settings().get(&name.value) {
-                Some(setting) => settings.extend(self.value(node, &setting.kind).map(|value| (name.value.clone(), value))),
+                Some(setting) => {
+                    settings.extend(self.value(node, &setting.kind).map(|value| (name.value.clone(), value)))
+                }
                 None => {
-                    let help = did_you_mean(&name.value, self.definition.settings().keys().map(String::as_str));
-                    self.problems.error("O209", name.span, format!("there is no setting `{}`", name.value)).help = help;
+                    let help =
+                        did_you_mean(&name.value, self.definition.settings().keys().map(String::as_str));
+                    self.problems
+                        .error("O209", name.span, format!("there is no setting `{}`", name.value))
+                        .help = help;
                 }
             }
         }
@@ -133,12 +166,16 @@ impl Reader<'_> {
 
     fn value(&mut self, node: &Node, kind: &Type) -> Option<Value> {
         match (&node.kind, kind.inner()) {
-            (_, Type::Message(_)) => self.message(node).map(|message| Value::Message(MessageValue::new(message))),
-            (Kind::List(items), _) => {
-                Some(Value::List(items.iter().map(|item| self.value(item, &Type::Any)).collect::<Option<_>>()?))
+            (_, Type::Message(_)) => {
+                self.message(node).map(|message| Value::Message(MessageValue::new(message)))
             }
+            (Kind::List(items), _) => Some(Value::List(
+                items.iter().map(|item| self.value(item, &Type::Any)).collect::<Option<_>>()?,
+            )),
             (Kind::Map(entries), _) => {
-                let entries = entries.iter().map(|(name, node)| Some((name.value.clone(), self.value(node, &Type::Any)?)));
+                let entries = entries
+                    .iter()
+                    .map(|(name, node)| Some((name.value.clone(), self.value(node, &Type::Any)?)));
                 Some(Value::Map(entries.collect::<Option<_>>()?))
             }
             (Kind::Nothing, _) => Some(Value::None),
@@ -168,7 +205,9 @@ impl Reader<'_> {
                 Some(bytes) => (bytes.to_vec(), file.span),
                 None => {
                     let help = did_you_mean(&file.value, self.stage.samples.keys().map(String::as_str));
-                    self.problems.error("O110", file.span, format!("there is no sample `{}`", file.value)).help = help;
+                    self.problems
+                        .error("O110", file.span, format!("there is no sample `{}`", file.value))
+                        .help = help;
                     return None;
                 }
             },
@@ -199,7 +238,11 @@ impl Reader<'_> {
             match path.value.parse() {
                 Ok(place) => fields.push((place, text.value)),
                 Err(_) => {
-                    self.problems.error("O307", path.span, format!("`{}` is not a place in a message", path.value));
+                    self.problems.error(
+                        "O307",
+                        path.span,
+                        format!("`{}` is not a place in a message", path.value),
+                    );
                 }
             }
         }
@@ -331,7 +374,8 @@ impl Reader<'_> {
             });
         }
         let keys = Keys::open(body, &format!("`{name}`"), &CODES, self.problems)?;
-        let text = |key: &'static str, problems: &mut Problems| keys.text(key, problems).map(|text| text.value);
+        let text =
+            |key: &'static str, problems: &mut Problems| keys.text(key, problems).map(|text| text.value);
         let expectation = match name {
             "task" => Expectation::Task {
                 id: text("id", self.problems),
@@ -356,7 +400,9 @@ impl Reader<'_> {
                 code: text("code", self.problems),
             },
             "milestone" => Expectation::Milestone { name: keys.require_text("name", self.problems)?.value },
-            "started" => Expectation::Started { orchestration: keys.require_text("orchestration", self.problems)?.value },
+            "started" => Expectation::Started {
+                orchestration: keys.require_text("orchestration", self.problems)?.value,
+            },
             "not_routed" => Expectation::NotRouted,
             _ => Expectation::Nothing,
         };

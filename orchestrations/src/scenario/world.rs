@@ -10,7 +10,7 @@ use orderly_rules::{MessageValue, Properties, RuleBook, Value};
 
 use super::read::{Scenario, Step};
 use crate::{
-    CorrelationKey, Definition, Effect, Event, Expect, ExpectKind, Next, Resume, State, Task, Turn, TurnContext,
+    CorrelationKey, Definition, Effect, Event, Expect, Next, Resume, State, Task, Turn, TurnContext,
     correlation_keys,
 };
 
@@ -40,25 +40,27 @@ pub(super) struct Instance {
     pub(super) next: Next,
     timers: Vec<(u32, DateTime<Utc>)>,
     keys: Vec<CorrelationKey>,
-    tasks: Vec<OpenTask>,
-    sends: Vec<OpenSend>,
+    pub(super) tasks: Vec<OpenTask>,
+    pub(super) sends: Vec<OpenSend>,
 }
 
 enum Stored {
-    Memory(State),
+    Memory(Box<State>),
     Bytes(Vec<u8>),
 }
 
-struct OpenTask {
-    task: Task,
-    votes: Vec<String>,
+/// A task that waits for people.
+pub(super) struct OpenTask {
+    pub(super) task: Task,
+    pub(super) votes: Vec<String>,
 }
 
-struct OpenSend {
-    send: u32,
-    port: String,
-    message: i64,
-    expect: Expect,
+/// A send that waits for its answer.
+pub(super) struct OpenSend {
+    pub(super) send: u32,
+    pub(super) port: String,
+    pub(super) message: i64,
+    pub(super) expect: Expect,
 }
 
 /// The world of one scenario.
@@ -67,8 +69,8 @@ pub(super) struct World<'a> {
     rules: &'a RuleBook,
     settings: IndexMap<String, Value>,
     crashing: bool,
-    now: DateTime<Utc>,
-    messages: HashMap<i64, Message>,
+    pub(super) now: DateTime<Utc>,
+    pub(super) messages: HashMap<i64, Message>,
     came_by: HashMap<i64, String>,
     last_id: i64,
     pub(super) instances: Vec<Instance>,
@@ -107,7 +109,9 @@ impl<'a> World<'a> {
             Step::Start { with } => self.start(with.clone()),
             Step::Expect(expectation) => self.expect(expectation),
             Step::Advance(length) => self.advance(*length),
-            Step::Decide { task, by, outcome, reason, fields } => self.decide(task, by, outcome, reason, fields),
+            Step::Decide { task, by, outcome, reason, fields } => {
+                self.decide(task, by, outcome, reason, fields)
+            }
             Step::Cancel { task, by, reason } => {
                 let (at, task) = self.task(task)?;
                 self.instances[at].tasks.retain(|open| open.task.task != task);
@@ -132,7 +136,7 @@ impl<'a> World<'a> {
         self.raise(at, Event::Resume { how })
     }
 
-    fn new_id(&mut self) -> i64 {
+    pub(super) fn new_id(&mut self) -> i64 {
         self.last_id += 1;
         self.last_id
     }
@@ -157,7 +161,9 @@ impl<'a> World<'a> {
         let matching: Vec<_> = definition
             .subscriptions()
             .iter()
-            .filter(|it| it.port == port && it.takes(&header.message_type, &header.trigger_event, &properties))
+            .filter(|it| {
+                it.port == port && it.takes(&header.message_type, &header.trigger_event, &properties)
+            })
             .collect();
         let mut taken = false;
         for at in 0..self.instances.len() {
@@ -189,7 +195,12 @@ impl<'a> World<'a> {
         Ok(())
     }
 
-    fn activate(&mut self, trigger: usize, message: MessageValue, properties: Properties) -> Result<(), String> {
+    fn activate(
+        &mut self,
+        trigger: usize,
+        message: MessageValue,
+        properties: Properties,
+    ) -> Result<(), String> {
         let event = Event::Activate { trigger, message, properties };
         self.create(event)
     }
@@ -234,7 +245,11 @@ impl<'a> World<'a> {
         let instance = &mut self.instances[at];
         instance.turn += 1;
         instance.next = turn.next;
-        instance.state = if self.crashing { Stored::Bytes(turn.state.encode()) } else { Stored::Memory(turn.state) };
+        instance.state = if self.crashing {
+            Stored::Bytes(turn.state.encode())
+        } else {
+            Stored::Memory(Box::new(turn.state))
+        };
         let mut written = Vec::new();
         for effect in turn.effects {
             self.apply(at, effect, &mut written);
@@ -248,7 +263,9 @@ impl<'a> World<'a> {
         }
         for id in turn.leftovers {
             match (self.came_by.get(&id).cloned(), self.messages.get(&id).cloned()) {
-                (Some(port), Some(message)) if ended => self.route(&port, MessageValue::stored(id, message))?,
+                (Some(port), Some(message)) if ended => {
+                    self.route(&port, MessageValue::stored(id, message))?
+                }
                 _ => self.note(What::NotRouted),
             }
         }
@@ -281,7 +298,7 @@ impl<'a> World<'a> {
     fn turn_once(&mut self, at: usize, event: Event) -> Result<Turn, String> {
         let instance = &self.instances[at];
         let state = match &instance.state {
-            Stored::Memory(state) => Some(state.clone()),
+            Stored::Memory(state) => Some(State::clone(state)),
             Stored::Bytes(bytes) if bytes.is_empty() => None,
             Stored::Bytes(bytes) => {
                 let mut state = State::decode(bytes).map_err(|error| error.to_string())?;
@@ -293,8 +310,12 @@ impl<'a> World<'a> {
             }
         };
         let (id, turn) = (instance.id, instance.turn + 1);
-        let others: Vec<CorrelationKey> =
-            self.instances.iter().filter(|other| other.id != id).flat_map(|other| other.keys.clone()).collect();
+        let others: Vec<CorrelationKey> = self
+            .instances
+            .iter()
+            .filter(|other| other.id != id)
+            .flat_map(|other| other.keys.clone())
+            .collect();
         let held = |key: &CorrelationKey| others.contains(key);
         let mut last_id = self.last_id;
         let mut new_message_id = || {
@@ -366,7 +387,9 @@ impl<'a> World<'a> {
                     open.task.priority = priority;
                 }
             }
-            Effect::WithdrawTask { task, .. } => self.instances[at].tasks.retain(|open| open.task.task != task),
+            Effect::WithdrawTask { task, .. } => {
+                self.instances[at].tasks.retain(|open| open.task.task != task)
+            }
             Effect::Email { to_roles, to_users, subject, body, .. } => {
                 self.note(What::Email { to_roles, to_users, text: format!("{subject}\n{body}") });
             }
@@ -389,101 +412,6 @@ impl<'a> World<'a> {
         }
         self.now = end;
         Ok(())
-    }
-
-    fn task(&self, id: &str) -> Result<(usize, u32), String> {
-        let open = self.instances.iter().enumerate().rev().find_map(|(at, instance)| {
-            instance.tasks.iter().find(|open| open.task.id == id).map(|open| (at, open.task.task))
-        });
-        open.ok_or_else(|| format!("no task {id} is open"))
-    }
-
-    fn decide(
-        &mut self,
-        id: &str,
-        by: &str,
-        outcome: &str,
-        reason: &str,
-        fields: &IndexMap<String, Value>,
-    ) -> Result<(), String> {
-        let (at, number) = self.task(id)?;
-        let now = self.now;
-        let tasks = &mut self.instances[at].tasks;
-        let place = tasks.iter().position(|open| open.task.task == number).ok_or("no such task")?;
-        let open = &mut tasks[place];
-        if !open.task.outcomes.iter().any(|known| known == outcome) {
-            return Err(format!("task {id} has no outcome {outcome}"));
-        }
-        if open.task.exclude.iter().any(|person| person == by) {
-            return Err(format!("{by} may not decide task {id}"));
-        }
-        if open.votes.iter().any(|person| person == by) {
-            return Err(format!("{by} has decided task {id} before"));
-        }
-        if reason.is_empty() && open.task.reason_for.iter().any(|needs| needs == outcome) {
-            return Err(format!("outcome {outcome} of task {id} needs a reason"));
-        }
-        open.votes.push(by.to_owned());
-        let first = open.task.outcomes.first().is_some_and(|first| first == outcome);
-        if first && (open.votes.len() as u32) < open.task.quorum {
-            return Ok(());
-        }
-        let decided = tasks.remove(place);
-        let by = if first { decided.votes } else { vec![by.to_owned()] };
-        self.raise(
-            at,
-            Event::TaskDecided {
-                task: number,
-                outcome: outcome.to_owned(),
-                by,
-                at: now,
-                reason: reason.to_owned(),
-                fields: fields.clone(),
-            },
-        )
-    }
-
-    fn open_send(&self, port: &str) -> Result<(usize, usize), String> {
-        let open = self.instances.iter().enumerate().rev().find_map(|(at, instance)| {
-            instance.sends.iter().position(|open| open.port == port).map(|send| (at, send))
-        });
-        open.ok_or_else(|| format!("nothing waits for an answer of {port}"))
-    }
-
-    fn reply(
-        &mut self,
-        port: &str,
-        code: &str,
-        kind: Option<&str>,
-        text: &str,
-        message: Option<&Message>,
-    ) -> Result<(), String> {
-        let (at, place) = self.open_send(port)?;
-        let open = &self.instances[at].sends[place];
-        let send = open.send;
-        let sent = &self.messages[&open.message];
-        let control_id = sent.header().control_id;
-        let wanted = match &open.expect.kind {
-            ExpectKind::Reply(structure) => structure.replace('_', "^"),
-            _ => "ACK".to_owned(),
-        };
-        let kind = kind.unwrap_or(&wanted);
-        let id = self.new_id();
-        let message = match message {
-            Some(message) => message.clone(),
-            None => {
-                let text = format!("MSH|^~\\&|THEM||US||20261121||{kind}|R{id}|P|2.5.1\rMSA|{code}|{control_id}|{text}\r");
-                Message::parse(text.into_bytes()).map_err(|error| error.to_string())?
-            }
-        };
-        self.messages.insert(id, message.clone());
-        let event = Event::Answered {
-            send,
-            code: code.to_owned(),
-            message: Some(MessageValue::stored(id, message)),
-            text: text.to_owned(),
-        };
-        self.raise(at, event)
     }
 }
 

@@ -35,7 +35,12 @@ impl Run<'_, '_> {
         }
     }
 
-    fn activate(&mut self, trigger: usize, message: MessageValue, properties: Properties) -> Result<Flow, Raised> {
+    fn activate(
+        &mut self,
+        trigger: usize,
+        message: MessageValue,
+        properties: Properties,
+    ) -> Result<Flow, Raised> {
         if !self.state.frames.is_empty() {
             return self.incoming(message, Vec::new());
         }

@@ -6,7 +6,9 @@ use indexmap::IndexMap;
 use orderly_rules::Value;
 
 use super::{Flow, Raised, Run};
-use crate::program::{Approve, Case, Email, Expr, MailLink, Opens, OpensFrom, Recipients, Rules, Scope, Slot, StepId, Verb};
+use crate::program::{
+    Approve, Case, Email, Expr, MailLink, Opens, OpensFrom, Recipients, Rules, Scope, Slot, StepId, Verb,
+};
 use crate::state::{FrameKind, Wait, WaitKind};
 use crate::{CorrelationKey, Effect, Link, PolicyRun, correlation_keys};
 
@@ -37,7 +39,9 @@ impl<'r> Run<'r, '_> {
             Verb::Email(email) => self.email(id, email),
             Verb::Milestone { name, data } => self.milestone(id, name, data.as_ref()),
             Verb::Loop { block, .. } => self.begin_loop(id, *block),
-            Verb::Throw { error, text, data, clear } => self.throw(error, text.as_ref(), data.as_ref(), *clear),
+            Verb::Throw { error, text, data, clear } => {
+                self.throw(error, text.as_ref(), data.as_ref(), *clear)
+            }
             Verb::Start { orchestration, with } => self.start(id, orchestration, with),
             Verb::Suspend { reason } => {
                 let reason = self.public_text(reason)?;
@@ -67,7 +71,14 @@ impl<'r> Run<'r, '_> {
         Ok(Flow::Go)
     }
 
-    fn lookup(&mut self, id: StepId, table: &str, key: &Expr, slot: Slot, or_empty: bool) -> Result<Flow, Raised> {
+    fn lookup(
+        &mut self,
+        id: StepId,
+        table: &str,
+        key: &Expr,
+        slot: Slot,
+        or_empty: bool,
+    ) -> Result<Flow, Raised> {
         let key = self.text(key)?;
         let day = self.local_now().date_naive();
         let found = self.context.rules.lookup(table, &key, day).map_err(super::value::rule_error)?;
@@ -185,7 +196,7 @@ impl<'r> Run<'r, '_> {
         let text = text.map(|text| self.text(text)).transpose()?.unwrap_or_default();
         let told = if clear { text.clone() } else { format!("thrown by the definition as {error}") };
         let data = data.map(|data| self.value(data)).transpose()?;
-        Err(Raised { data, ..Raised::guarded(code, text, told) })
+        Err(Raised { data: data.map(Box::new), ..Raised::guarded(code, text, told) })
     }
 
     fn milestone(&mut self, id: StepId, name: &str, data: Option<&Expr>) -> Result<Flow, Raised> {
@@ -256,8 +267,9 @@ impl<'r> Run<'r, '_> {
         let mut inputs = IndexMap::new();
         for (name, expr, kind) in with {
             let value = self.value(expr)?;
-            let value = super::value::fit(value, kind)
-                .map_err(|found| Raised::new("formula.error", format!("input `{name}` wants {kind}, not {found}")))?;
+            let value = super::value::fit(value, kind).map_err(|found| {
+                Raised::new("formula.error", format!("input `{name}` wants {kind}, not {found}"))
+            })?;
             if let Value::Message(message) = &value {
                 self.store(message.id)?;
             }
@@ -271,7 +283,11 @@ impl<'r> Run<'r, '_> {
     /// Hands a message made in this turn to the engine now, because someone else will read it.
     pub(super) fn store(&mut self, id: Option<i64>) -> Result<(), Raised> {
         if let Some(fresh) = id.and_then(|id| self.unstored(id)) {
-            self.effect(Effect::Store { message_id: fresh.id, message: fresh.message, parent: fresh.parent })?;
+            self.effect(Effect::Store {
+                message_id: fresh.id,
+                message: fresh.message,
+                parent: fresh.parent,
+            })?;
         }
         Ok(())
     }
@@ -290,13 +306,15 @@ impl<'r> Run<'r, '_> {
         for open in opens {
             let keys = match &open.from {
                 OpensFrom::Message(slot) => {
-                    let Some(message) = self.state.message(*slot).and_then(|value| value.message.as_ref()) else {
+                    let Some(message) = self.state.message(*slot).and_then(|value| value.message.as_ref())
+                    else {
                         continue;
                     };
                     correlation_keys(self.definition, &open.set, &self.context.rules.promote(message))
                 }
                 OpensFrom::Values(values) => {
-                    let values = values.iter().map(|value| self.text(value)).collect::<Result<Vec<_>, _>>()?;
+                    let values =
+                        values.iter().map(|value| self.text(value)).collect::<Result<Vec<_>, _>>()?;
                     vec![CorrelationKey { set: open.set.to_string(), values }]
                 }
             };
@@ -308,10 +326,16 @@ impl<'r> Run<'r, '_> {
     /// Opens one set with the values found.
     pub(super) fn open_keys(&mut self, set: &str, keys: Vec<CorrelationKey>) -> Result<(), Raised> {
         if keys.iter().all(|key| key.values.first().is_none_or(String::is_empty)) {
-            return Err(Raised::new("correlation.missing", format!("the first property of set {set} has no value")));
+            return Err(Raised::new(
+                "correlation.missing",
+                format!("the first property of set {set} has no value"),
+            ));
         }
         if self.state.opened.iter().any(|opened| opened == set) {
-            return Err(Raised::new("correlation.duplicate", format!("this instance opened set {set} before")));
+            return Err(Raised::new(
+                "correlation.duplicate",
+                format!("this instance opened set {set} before"),
+            ));
         }
         let shared = self.definition.sets.get(set).is_some_and(|set| set.shared);
         if !shared && self.context.held.is_some_and(|held| keys.iter().any(held)) {

@@ -41,7 +41,9 @@ impl Run<'_, '_> {
     /// Begins the next pass of a loop, if its condition and its bound allow it. The frame of the
     /// loop is on top.
     pub(super) fn next_pass(&mut self, step: StepId, passes: u32) -> Result<Flow, Raised> {
-        let Verb::Loop { condition, until, most, block } = &self.program.step(step).verb else { return Ok(Flow::Go) };
+        let Verb::Loop { condition, until, most, block } = &self.program.step(step).verb else {
+            return Ok(Flow::Go);
+        };
         let go_on = match self.truth(condition) {
             Ok(truth) => truth != *until,
             Err(raised) => {

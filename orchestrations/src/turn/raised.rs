@@ -15,9 +15,9 @@ pub(crate) struct Raised {
     /// The same for everybody: without patient data.
     pub(crate) clear: String,
     /// The message it is about.
-    pub(crate) message: Option<MessageValue>,
+    pub(crate) message: Option<Box<MessageValue>>,
     /// Data of `throw`.
-    pub(crate) data: Option<Value>,
+    pub(crate) data: Option<Box<Value>>,
     /// True when no clause may handle it.
     pub(crate) fatal: bool,
 }
@@ -30,7 +30,11 @@ impl Raised {
     }
 
     /// An error whose text may hold what a message says.
-    pub(crate) fn guarded(code: impl Into<String>, text: impl Into<String>, clear: impl Into<String>) -> Self {
+    pub(crate) fn guarded(
+        code: impl Into<String>,
+        text: impl Into<String>,
+        clear: impl Into<String>,
+    ) -> Self {
         Self { text: text.into(), clear: clear.into(), ..Self::new(code, String::new()) }
     }
 
@@ -41,22 +45,24 @@ impl Raised {
 
     /// Adds the message it is about.
     pub(crate) fn about(mut self, message: Option<MessageValue>) -> Self {
-        self.message = message;
+        self.message = message.map(Box::new);
         self
     }
 
     /// The error as a clause sees it. `summary` is the text for everybody.
     pub(crate) fn value(&self, step: &Arc<str>, now: Value) -> Value {
-        let message = self.message.clone().map_or(Value::None, Value::Message);
+        let message = self.message.as_deref().cloned().map_or(Value::None, Value::Message);
         let entries = [
             ("code", Value::text(&*self.code)),
             ("text", Value::text(&*self.text)),
             ("summary", Value::text(&*self.clear)),
             ("step", Value::text(&**step)),
             ("message", message),
-            ("cause", self.data.clone().unwrap_or_default()),
+            ("cause", self.data.as_deref().cloned().unwrap_or_default()),
             ("at", now),
         ];
-        Value::Map(entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect::<IndexMap<_, _>>())
+        Value::Map(
+            entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect::<IndexMap<_, _>>(),
+        )
     }
 }

@@ -3,9 +3,9 @@
 use orderly_rules::{MessageValue, Value};
 
 use super::{Flow, Raised, Run};
+use crate::Effect;
 use crate::program::{Branch, BranchEvent, Receive, StepId, Verb};
 use crate::state::{FrameKind, Wait, WaitKind};
-use crate::Effect;
 
 impl<'r> Run<'r, '_> {
     pub(super) fn begin_receive(&mut self, id: StepId, receive: &Receive) -> Result<Flow, Raised> {
@@ -40,7 +40,8 @@ impl<'r> Run<'r, '_> {
 
     /// Called when a wait was set up: a message that came before is taken now.
     pub(super) fn rested(&mut self) -> Option<Result<Flow, Raised>> {
-        let at = self.state.queue.iter().position(|queued| self.waiting_for(&queued.subscriptions).is_some())?;
+        let at =
+            self.state.queue.iter().position(|queued| self.waiting_for(&queued.subscriptions).is_some())?;
         let queued = self.state.queue.remove(at);
         Some(self.take_message(queued.message, &queued.subscriptions))
     }
@@ -59,7 +60,11 @@ impl<'r> Run<'r, '_> {
     }
 
     /// Gives a message to the wait that it matches.
-    pub(super) fn take_message(&mut self, message: MessageValue, subscriptions: &[u16]) -> Result<Flow, Raised> {
+    pub(super) fn take_message(
+        &mut self,
+        message: MessageValue,
+        subscriptions: &[u16],
+    ) -> Result<Flow, Raised> {
         let Some(branch) = self.waiting_for(subscriptions) else { return Ok(Flow::Stay) };
         let Some(wait) = self.state.wait.take() else { return Ok(Flow::Stay) };
         self.cancel_wait(&wait.kind);

@@ -9,7 +9,9 @@ impl Run<'_, '_> {
     pub(super) fn waits_for(&self, wait: &Wait) -> String {
         let step = self.program.step(wait.step);
         match (&step.verb, &wait.kind) {
-            (Verb::Receive(receive), _) => format!("waits for a message from {}", self.port_of(receive.subscription)),
+            (Verb::Receive(receive), _) => {
+                format!("waits for a message from {}", self.port_of(receive.subscription))
+            }
             (Verb::Listen { branches }, _) => {
                 let mut events: Vec<String> = branches
                     .iter()

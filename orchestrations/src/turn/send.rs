@@ -19,8 +19,10 @@ impl<'r> Run<'r, '_> {
         }
         self.entry(id, format!("sent to {port}, waits for the answer"));
         let ordinal = self.state.sends;
-        self.state.wait =
-            Some(Wait { step: id, kind: WaitKind::Answer { send: ordinal, attempt: 0, timer: None, pausing: false } });
+        self.state.wait = Some(Wait {
+            step: id,
+            kind: WaitKind::Answer { send: ordinal, attempt: 0, timer: None, pausing: false },
+        });
         Ok(Flow::Rest)
     }
 
@@ -31,7 +33,10 @@ impl<'r> Run<'r, '_> {
             PortName::Formula(expr) => {
                 let port = self.text(expr)?;
                 if !self.definition.ports.get(&port).is_some_and(|port| port.direction.sends()) {
-                    return Err(Raised::new("formula.error", "`to` gave a port that this definition cannot send to"));
+                    return Err(Raised::new(
+                        "formula.error",
+                        "`to` gave a port that this definition cannot send to",
+                    ));
                 }
                 port
             }
@@ -93,7 +98,9 @@ impl<'r> Run<'r, '_> {
         let within = expect.within.as_ref().map(|within| self.duration(within)).transpose()?;
         let timer = within.map(|within| self.set_timer(super::value::plus(at, within)));
         let mut before = None;
-        if let Some(Wait { kind: WaitKind::Answer { timer: place, pausing: false, .. }, .. }) = &mut self.state.wait {
+        if let Some(Wait { kind: WaitKind::Answer { timer: place, pausing: false, .. }, .. }) =
+            &mut self.state.wait
+        {
             before = std::mem::replace(place, timer);
         }
         before.into_iter().for_each(|timer| self.cancel_timer(timer));
@@ -120,7 +127,9 @@ impl<'r> Run<'r, '_> {
         }
         let final_answer = match &expect.kind {
             ExpectKind::Application => !code.starts_with('C'),
-            ExpectKind::Reply(structure) => message.as_ref().is_some_and(|message| is_reply(message, structure)),
+            ExpectKind::Reply(structure) => {
+                message.as_ref().is_some_and(|message| is_reply(message, structure))
+            }
             ExpectKind::Transport | ExpectKind::Accept | ExpectKind::Any => true,
         };
         if !final_answer {
@@ -166,7 +175,8 @@ impl<'r> Run<'r, '_> {
         if !self.awaits(send) {
             return Ok(self.too_late("a send failed, nothing waits for it"));
         }
-        let known = matches_error("send", code) || matches_error("transport", code) || matches_error("ack", code);
+        let known =
+            matches_error("send", code) || matches_error("transport", code) || matches_error("ack", code);
         Err(Raised::new(if known { code } else { "send.exhausted" }, text))
     }
 

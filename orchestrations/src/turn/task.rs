@@ -83,7 +83,9 @@ impl<'r> Run<'r, '_> {
         let wait = self.state.wait.as_ref()?;
         let program = self.program;
         match (&wait.kind, &program.step(wait.step).verb) {
-            (WaitKind::Task { task, .. }, Verb::Approve(approve)) if *task == ordinal => Some((wait.step, approve)),
+            (WaitKind::Task { task, .. }, Verb::Approve(approve)) if *task == ordinal => {
+                Some((wait.step, approve))
+            }
             _ => None,
         }
     }
@@ -201,7 +203,9 @@ fn rows(label: &str, value: &Value, facts: &mut Vec<Fact>) {
                     Value::None => {}
                     Value::List(items) if key == "fired" || items.is_empty() => {}
                     Value::List(_) | Value::Map(_) => rows(&words(key), value, facts),
-                    value => facts.push(Fact { label: words(key), value: value.to_string(), sensitive: true }),
+                    value => {
+                        facts.push(Fact { label: words(key), value: value.to_string(), sensitive: true })
+                    }
                 }
             }
         }

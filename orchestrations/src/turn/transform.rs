@@ -27,9 +27,10 @@ impl Run<'_, '_> {
                 self.entry(id, format!("built by map {map}")).because("map".into(), paths);
                 message
             }
-            (None, Some(from)) => {
-                from.message.clone().ok_or_else(|| Raised::fatal("limit.exceeded", "the message is not loaded"))?
-            }
+            (None, Some(from)) => from
+                .message
+                .clone()
+                .ok_or_else(|| Raised::fatal("limit.exceeded", "the message is not loaded"))?,
             (None, None) => self.blank(&transform.structure)?,
         };
         let message = if transform.set.is_empty() {

@@ -5,7 +5,9 @@ use std::rc::Rc;
 use chrono::{DateTime, FixedOffset, TimeDelta, Utc};
 use indexmap::IndexMap;
 use orderly_hl7::{Edit, Message, Path, Value as Hl7};
-use orderly_rules::{Context, ControlIds, Facts as RuleFacts, FormulaError, MapTrace, RuleError, TraceLevel, Type, Value};
+use orderly_rules::{
+    Context, ControlIds, Facts as RuleFacts, FormulaError, MapTrace, RuleError, TraceLevel, Type, Value,
+};
 
 use super::{Raised, Run};
 use crate::program::{Bound, Expr, Facts, Piece, Slot};
@@ -99,7 +101,9 @@ impl Run<'_, '_> {
     pub(super) fn truth(&self, expr: &Expr) -> Result<bool, Raised> {
         match self.value(expr)? {
             Value::Bool(truth) => Ok(truth),
-            other => Err(Raised::new("formula.error", format!("a condition gave {}, not yes or no", other.kind()))),
+            other => {
+                Err(Raised::new("formula.error", format!("a condition gave {}, not yes or no", other.kind())))
+            }
         }
     }
 
@@ -140,19 +144,26 @@ impl Run<'_, '_> {
         match self.value(expr)? {
             Value::DateTime(at) => Ok(at.with_timezone(&Utc)),
             Value::Date(day) => {
-                let midnight = day.and_time(chrono::NaiveTime::MIN).and_local_timezone(self.definition.timezone);
+                let midnight =
+                    day.and_time(chrono::NaiveTime::MIN).and_local_timezone(self.definition.timezone);
                 midnight.earliest().map(|at| at.with_timezone(&Utc)).ok_or_else(|| {
-                    Raised::new("formula.error", "this day has no midnight in the time zone of the definition")
+                    Raised::new(
+                        "formula.error",
+                        "this day has no midnight in the time zone of the definition",
+                    )
                 })
             }
-            other => Err(Raised::new("formula.error", format!("a point in time is wanted, not {}", other.kind()))),
+            other => {
+                Err(Raised::new("formula.error", format!("a point in time is wanted, not {}", other.kind())))
+            }
         }
     }
 
     /// A count of at least one.
     pub(super) fn count(&self, expr: &Expr) -> Result<u32, Raised> {
         let value = self.value(expr)?;
-        let number = value.as_int().and_then(|number| u32::try_from(number).ok()).filter(|number| *number > 0);
+        let number =
+            value.as_int().and_then(|number| u32::try_from(number).ok()).filter(|number| *number > 0);
         number.ok_or_else(|| Raised::new("formula.error", "a whole number above zero is wanted"))
     }
 
@@ -251,7 +262,13 @@ pub(super) fn place(edit: &mut Edit, path: &Path, value: &Value) -> Result<(), R
 }
 
 /// Copies a place with its state, repetitions and components, where both messages write alike.
-pub(super) fn copy_place(edit: &mut Edit, to: &Path, from: &Message, path: &Path, target: &Message) -> Option<Result<(), Raised>> {
+pub(super) fn copy_place(
+    edit: &mut Edit,
+    to: &Path,
+    from: &Message,
+    path: &Path,
+    target: &Message,
+) -> Option<Result<(), Raised>> {
     let alike = from.delimiters() == target.delimiters() && from.charset() == target.charset();
     if !alike || path.component.is_some() || to.component.is_some() {
         return None;

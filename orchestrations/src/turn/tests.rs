@@ -1,0 +1,351 @@
+use std::collections::HashMap;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use indexmap::IndexMap;
+use orderly_hl7::Message;
+use orderly_rules::{MessageValue, RuleBook};
+use proptest::prelude::*;
+
+use crate::{
+    CorrelationKey, Definition, Effect, Event, Known, Next, State, Turn, TurnContext, correlation_key, turn,
+};
+
+const HEAD: &str = "orchestration: flow
+version: 1
+title: A flow
+owner: analyst
+timeout: 30d
+ports: { door: { direction: in }, lab: { direction: both } }
+correlations: { order: { by: [order.placer, order.placer_authority] } }
+start:
+  - receive: { as: orm, from: door, where: { hl7.type: ORM }, opens: { order: orm } }
+";
+
+const LISTEN: &str = "steps:
+  - loop:
+      while: true
+      most: 3
+      do:
+        - listen:
+            id: wait
+            first:
+              - event: { receive: { as: oru, from: door, where: { hl7.type: ORU }, follows: order } }
+                do: []
+              - event: { after: 1h }
+                do: [ { end: { outcome: late } } ]
+on_error: [ { error: [loop.limit], do: [ { end: { outcome: three } } ] } ]";
+
+fn definition(steps: &str) -> Definition {
+    let text = format!("{HEAD}{steps}");
+    Definition::compile("flow.yaml", &text, &RuleBook::default(), &Known::default())
+        .unwrap_or_else(|problems| panic!("{problems:#?}"))
+}
+
+fn now() -> DateTime<Utc> {
+    "2026-11-21T08:00:00Z".parse().unwrap()
+}
+
+fn message(text: &str) -> Message {
+    Message::parse(text.as_bytes()).unwrap()
+}
+
+fn order() -> Message {
+    message("MSH|^~\\&|OE|N|||20261121||ORM^O01|E1|P|2.4\rPID|1||4711||Secret^Name\rORC|NW|P1^OE")
+}
+
+fn result() -> Message {
+    message("MSH|^~\\&|LIS|N|||20261121||ORU^R01|L1|P|2.4\rPID|1||4711||Secret^Name\rOBR|1|P1^OE")
+}
+
+/// One instance, moved event by event.
+struct Instance {
+    definition: Definition,
+    state: Option<State>,
+    turn: u64,
+    last_id: i64,
+    now: DateTime<Utc>,
+}
+
+impl Instance {
+    fn new(steps: &str) -> Self {
+        Self { definition: definition(steps), state: None, turn: 0, last_id: 100, now: now() }
+    }
+
+    fn raise(&mut self, event: Event) -> Turn {
+        let rules = RuleBook::default();
+        self.turn += 1;
+        let last_id = &mut self.last_id;
+        let moved = turn(
+            &self.definition,
+            self.state.take(),
+            event,
+            &mut TurnContext {
+                now: self.now,
+                instance: 42,
+                turn: self.turn,
+                rules: &rules,
+                settings: &IndexMap::new(),
+                new_message_id: &mut || {
+                    *last_id += 1;
+                    *last_id
+                },
+                held: None,
+            },
+        );
+        self.state = Some(moved.state.clone());
+        moved
+    }
+
+    fn start(&mut self) -> Turn {
+        let message = order();
+        let properties = RuleBook::default().promote(&message);
+        self.raise(Event::Activate { trigger: 0, message: MessageValue::stored(1, message), properties })
+    }
+
+    fn result(&mut self, id: i64) -> Turn {
+        let message = result();
+        let properties = RuleBook::default().promote(&message);
+        let message = MessageValue::stored(id, message);
+        self.raise(Event::Message {
+            message,
+            properties,
+            set: Some("order".into()),
+            ports: vec!["door".into()],
+        })
+    }
+}
+
+fn timers(turn: &Turn) -> Vec<u32> {
+    turn.effects
+        .iter()
+        .filter_map(|effect| match effect {
+            Effect::SetTimer { token, .. } => Some(*token),
+            _ => None,
+        })
+        .collect()
+}
+
+fn told(turn: &Turn) -> Vec<String> {
+    turn.steps.iter().map(|entry| format!("{} {}", entry.verb, entry.outcome)).collect()
+}
+
+#[test]
+fn an_activation_opens_its_correlation_set_in_the_same_turn() {
+    let mut instance = Instance::new(LISTEN);
+    let begun = instance.start();
+    assert!(begun.effects.contains(&Effect::OpenCorrelation {
+        set: "order".into(),
+        values: vec!["P1".into(), "OE".into()],
+        shared: false
+    }));
+    let key = correlation_key(&instance.definition, "order", &RuleBook::default().promote(&result()));
+    assert_eq!(key, Some(CorrelationKey::new("order", vec!["P1".into(), "OE".into()])));
+    assert_eq!(begun.next, Next::Waiting { text: "waits for a message from door or the time".into() });
+}
+
+#[test]
+fn message_and_timer_of_the_same_instant_never_lose_the_message() {
+    let mut first_message = Instance::new(LISTEN);
+    let timer = timers(&first_message.start())[1];
+    first_message.result(7);
+    let late = first_message.raise(Event::Timer { token: timer });
+    assert_eq!(told(&late), ["timer ignored: nothing waits for this timer any more"]);
+    assert!(matches!(late.next, Next::Waiting { .. }));
+
+    let mut first_timer = Instance::new(&LISTEN.replace(
+        "do: [ { end: { outcome: late } } ]",
+        "do: [ { delay: { id: linger, for: 1h } }, { end: { outcome: late } } ]",
+    ));
+    let timer = timers(&first_timer.start())[1];
+    let moved = first_timer.raise(Event::Timer { token: timer });
+    let kept = first_timer.result(7);
+    assert!(kept.leftovers.is_empty());
+    let ended = first_timer.raise(Event::Timer { token: timers(&moved)[0] });
+    assert_eq!(ended.next, Next::Completed { outcome: Some("late".into()) });
+    assert_eq!(ended.leftovers, [7]);
+}
+
+#[test]
+fn an_answer_for_a_send_that_is_over_is_ignored_and_told() {
+    let mut instance = Instance::new(
+        "steps:
+  - send: { id: ask, message: orm, to: lab, expect: { ack: any, within: 5m } }
+  - delay: { id: pause, for: 1h }",
+    );
+    instance.start();
+    let answer = || Event::Answered { send: 1, code: "AA".into(), message: None, text: String::new() };
+    instance.raise(answer());
+    let second = instance.raise(answer());
+    assert!(second.effects.is_empty());
+    assert_eq!(told(&second), ["event ignored: an answer came, nothing waits for it"]);
+}
+
+#[test]
+fn within_counts_from_the_last_byte() {
+    let mut instance = Instance::new(
+        "steps: [ { send: { id: ask, message: orm, to: lab, expect: { ack: any, within: 5m } } } ]",
+    );
+    let begun = instance.start();
+    assert_eq!(timers(&begun).len(), 1, "only the bound of the instance");
+    let at = now() + TimeDelta::minutes(3);
+    let sent = instance.raise(Event::Sent { send: 1, at });
+    assert_eq!(sent.effects, [Effect::SetTimer { token: 2, at: at + TimeDelta::minutes(5) }]);
+}
+
+#[test]
+fn a_decision_for_a_withdrawn_task_changes_nothing() {
+    let mut instance = Instance::new(
+        "steps:
+  - scope:
+      id: short
+      timeout: 1m
+      do: [ { approve: { id: ask, task: check, title: T, assign: { role: desk }, outcomes: [fine], as: it } } ]
+      catch: [ { error: [scope.timeout], do: [] } ]
+  - delay: { id: pause, for: 1h }",
+    );
+    let scope_timer = timers(&instance.start())[1];
+    let out = instance.raise(Event::Timer { token: scope_timer });
+    assert!(out.effects.contains(&Effect::WithdrawTask { task: 1, expired: false }));
+    let late = instance.raise(Event::TaskDecided {
+        task: 1,
+        outcome: "fine".into(),
+        by: vec!["anna".into()],
+        at: now(),
+        reason: String::new(),
+        fields: IndexMap::new(),
+    });
+    assert!(late.effects.is_empty());
+    assert!(matches!(late.next, Next::Waiting { .. }));
+}
+
+#[test]
+fn texts_for_everybody_hold_no_patient_data() {
+    let mut instance = Instance::new(
+        "steps:
+  - transform: { into: copy, type: ORM_O01, from: orm, set: { PID-3.4: NORTH } }
+  - approve: { id: ask, task: check, title: \"{orm}\", show: [orm, copy], assign: { role: desk }, outcomes: [fine], as: it }",
+    );
+    let begun = instance.start();
+    let cancelled =
+        instance.raise(Event::TaskCancelled { task: 1, by: "anna".into(), reason: "Secret died".into() });
+    for turn in [begun, cancelled] {
+        let mut texts = told(&turn).join("\n");
+        texts.push_str(&format!("{:?}", turn.next));
+        assert!(!texts.contains("Secret") && !texts.contains("4711"), "{texts}");
+    }
+}
+
+#[test]
+fn what_rests_is_stored_and_what_ends_is_not() {
+    let steps = "steps:
+  - transform: { into: copy, type: ORM_O01, from: orm, set: { PID-3.4: NORTH } }
+  - transform: { into: unused, type: ORM_O01, from: orm, set: { PID-3.4: SOUTH } }
+";
+    let mut rests = Instance::new(&format!("{steps}  - delay: {{ id: pause, for: 1h }}\n"));
+    let stored: Vec<i64> = rests
+        .start()
+        .effects
+        .iter()
+        .filter_map(|effect| match effect {
+            Effect::Store { message_id, parent, .. } => {
+                assert_eq!(*parent, Some(1));
+                Some(*message_id)
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(stored, [101, 102]);
+    let ended = Instance::new(steps).start();
+    assert!(!ended.effects.iter().any(|effect| matches!(effect, Effect::Store { .. })));
+    assert_eq!(ended.next, Next::Completed { outcome: None });
+}
+
+#[test]
+fn a_very_long_loop_commits_and_goes_on() {
+    let mut instance = Instance::new(
+        "steps:
+  - loop: { while: true, most: 30000, do: [ { set: { x: 1 } } ] }
+on_error: [ { error: [loop.limit], do: [ { end: { outcome: through } } ] } ]",
+    );
+    let mut moved = instance.start();
+    let mut turns = 1;
+    while let Next::Waiting { .. } = moved.next {
+        let token = *timers(&moved).last().unwrap();
+        moved = instance.raise(Event::Timer { token });
+        turns += 1;
+    }
+    assert_eq!(moved.next, Next::Completed { outcome: Some("through".into()) });
+    assert_eq!(turns, 3);
+}
+
+#[test]
+fn a_turn_has_a_limit_of_effects() {
+    let mut instance = Instance::new(
+        "steps: [ { loop: { while: true, most: 5000, do: [ { milestone: { name: again } } ] } } ]
+on_error: [ { error: [limit], do: [] } ]",
+    );
+    let moved = instance.start();
+    assert!(
+        matches!(&moved.next, Next::Suspended { code, .. } if code == "limit.exceeded"),
+        "{:?}",
+        moved.next
+    );
+}
+
+#[test]
+fn a_state_of_another_format_is_refused() {
+    let mut instance = Instance::new(LISTEN);
+    let mut bytes = instance.start().state.encode();
+    assert!(State::decode(&bytes).is_ok());
+    bytes[0] = 9;
+    assert_eq!(
+        State::decode(&bytes).unwrap_err().to_string(),
+        "the state has format 9, this program reads 1"
+    );
+    assert!(State::decode(&bytes[..0]).is_err());
+}
+
+#[test]
+fn a_state_without_its_messages_says_which_are_missing() {
+    let mut instance = Instance::new(LISTEN);
+    let bytes = instance.start().state.encode();
+    let mut state = State::decode(&bytes).unwrap();
+    assert_eq!(state.message_ids(), [1]);
+    assert_eq!(state.attach(&HashMap::new()), [1]);
+    assert!(state.attach(&HashMap::from([(1, order())])).is_empty());
+}
+
+proptest! {
+    /// S14: whatever the order of messages and timers, each message is consumed, waits in the
+    /// queue or is given back, and a stored state reads back as itself.
+    #[test]
+    fn no_message_is_ever_lost(events in proptest::collection::vec(0..3u8, 1..20)) {
+        let mut instance = Instance::new(LISTEN);
+        let begun = instance.start();
+        let mut pending = timers(&begun);
+        let (mut sent, mut taken, mut back) = (0, 0, 0);
+        for (number, event) in events.into_iter().enumerate() {
+            let moved = match event {
+                0 if pending.len() > 1 => {
+                    let token = pending.pop().unwrap();
+                    instance.raise(Event::Timer { token })
+                }
+                _ => {
+                    sent += 1;
+                    instance.result(1000 + i64::try_from(number).unwrap())
+                }
+            };
+            pending.extend(timers(&moved));
+            taken += told(&moved).iter().filter(|it| it.ends_with("took a message")).count();
+            back += moved.leftovers.len();
+            let stored = State::decode(&moved.state.encode()).unwrap();
+            prop_assert_eq!(&stored, &moved.state);
+            if matches!(moved.next, Next::Completed { .. }) {
+                prop_assert!(moved.state.queued().is_empty());
+                break;
+            }
+        }
+        let queued = instance.state.unwrap().queued().len();
+        prop_assert_eq!(sent, taken + back + queued);
+    }
+}
