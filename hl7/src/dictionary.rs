@@ -3,9 +3,7 @@
 //! The facts are embedded and read in place, without allocation. Local segments and profiles of a site come
 //! on top of this later; they have no place in the embedded data.
 
-use std::sync::LazyLock;
-
-static PACKED: &[u8] = include_bytes!("../dictionary/dictionary.bin");
+const PACKED: &[u8] = include_bytes!("../dictionary/dictionary.bin");
 const NONE: u16 = 0xFFFF;
 
 /// The sections of the packed data; `dictionary/build.py` writes and describes them.
@@ -21,38 +19,39 @@ struct Sections {
     versions: &'static [u8],
 }
 
-static SECTIONS: LazyLock<Sections> = LazyLock::new(|| {
-    let section = |number: usize| {
-        let start = u32_at(PACKED, 8 + 8 * number) as usize;
-        &PACKED[start..start + u32_at(PACKED, 12 + 8 * number) as usize]
-    };
-    Sections {
-        starts: section(0),
-        strings: section(1),
-        elements: section(2),
-        rows: section(3),
-        structures: section(4),
-        lists: section(5),
-        code_tables: section(6),
-        maps: section(7),
-        versions: section(8),
-    }
-});
+static SECTIONS: Sections = Sections {
+    starts: section(0),
+    strings: section(1),
+    elements: section(2),
+    rows: section(3),
+    structures: section(4),
+    lists: section(5),
+    code_tables: section(6),
+    maps: section(7),
+    versions: section(8),
+};
 
-fn u16_at(bytes: &[u8], at: usize) -> u16 {
+const fn section(number: usize) -> &'static [u8] {
+    let (_, rest) = PACKED.split_at(u32_at(PACKED, 8 + 8 * number) as usize);
+    rest.split_at(u32_at(PACKED, 12 + 8 * number) as usize).0
+}
+
+const fn u16_at(bytes: &[u8], at: usize) -> u16 {
     u16::from_le_bytes([bytes[at], bytes[at + 1]])
 }
 
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
+const fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
 /// Text number `id`.
 fn text(id: u16) -> &'static str {
-    let sections = &*SECTIONS;
-    let start = u32_at(sections.starts, 4 * usize::from(id)) as usize;
-    let end = u32_at(sections.starts, 4 * usize::from(id) + 4) as usize;
-    std::str::from_utf8(&sections.strings[start..end]).expect("the packer wrote UTF-8")
+    std::str::from_utf8(bytes(id)).expect("the packer wrote UTF-8")
+}
+
+fn bytes(id: u16) -> &'static [u8] {
+    let at = 4 * usize::from(id);
+    &SECTIONS.strings[u32_at(SECTIONS.starts, at) as usize..u32_at(SECTIONS.starts, at + 4) as usize]
 }
 
 /// The first place in `0..count` whose key is not below the wanted one.
@@ -63,13 +62,6 @@ fn lower_bound(count: usize, below: impl Fn(usize) -> bool) -> usize {
         if below(middle) { low = middle + 1 } else { high = middle }
     }
     low
-}
-
-/// The number of `wanted` among the texts.
-fn number(wanted: &str) -> Option<u16> {
-    let count = SECTIONS.starts.len() / 4 - 1;
-    let found = lower_bound(count, |at| text(at as u16) < wanted);
-    (found < count && text(found as u16) == wanted).then_some(found as u16)
 }
 
 /// One sorted map of a version.
@@ -96,6 +88,17 @@ impl Map {
     fn get(self, key: u16) -> Option<usize> {
         let found = lower_bound(self.count, |at| self.key(at) < key);
         (found < self.count && self.key(found) == key).then(|| self.value(found))
+    }
+
+    /// The value under a text; keys are numbered in the order of their texts.
+    fn find(self, wanted: &str) -> Option<usize> {
+        self.position(wanted).map(|at| self.value(at))
+    }
+
+    fn position(self, wanted: &str) -> Option<usize> {
+        let wanted = wanted.as_bytes();
+        let found = lower_bound(self.count, |at| bytes(self.key(at)) < wanted);
+        (found < self.count && bytes(self.key(found)) == wanted).then_some(found)
     }
 
     fn keys(self) -> impl Iterator<Item = &'static str> {
@@ -140,8 +143,8 @@ impl Version {
 
     /// The message structure called `name`, for instance `ORU_R01`.
     pub fn structure(self, name: &str) -> Option<Structure> {
-        let id = number(name)?;
-        Some(Structure { name: id, at: self.map(0).get(id)? })
+        let (map, at) = (self.map(0), self.map(0).position(name)?);
+        Some(Structure { name: map.key(at), at: map.value(at) })
     }
 
     /// The names of all message structures.
@@ -151,25 +154,35 @@ impl Version {
 
     /// The structure that carries a trigger event: `ADT` and `A04` give `ADT_A01`.
     pub fn structure_of(self, message_type: &str, trigger_event: &str) -> Option<&'static str> {
-        let key = number(&format!("{message_type}^{trigger_event}"))?;
-        self.map(1).get(key).map(|value| text(value as u16))
+        self.map(1).find(&format!("{message_type}^{trigger_event}")).map(|value| text(value as u16))
     }
 
     /// Whether any event of this version has this message type.
     pub fn has_message_type(self, message_type: &str) -> bool {
-        let types = |key: &'static str| key.split('^').next().unwrap_or(key);
-        message_type == "ACK" || self.map(1).keys().any(|key| types(key) == message_type)
+        // Keys are sorted as texts, so those of one type stand together.
+        let events = self.map(1);
+        let at = lower_bound(events.count, |at| text(events.key(at)) < message_type);
+        let next = (at < events.count).then(|| text(events.key(at)));
+        let rest = next.and_then(|key| key.strip_prefix(message_type));
+        message_type == "ACK" || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('^'))
     }
 
     /// What a trigger event means, for people.
     pub fn event_name(self, message_type: &str, trigger_event: &str) -> Option<&'static str> {
-        let key = number(&format!("{message_type}^{trigger_event}"))?;
-        self.map(2).get(key).map(|value| text(value as u16))
+        self.map(2).find(&format!("{message_type}^{trigger_event}")).map(|value| text(value as u16))
     }
 
     /// A segment.
     pub fn segment(self, id: &str) -> Option<Row> {
-        self.map(3).get(number(id)?).map(Row)
+        self.map(3).find(id).map(Row)
+    }
+
+    pub(crate) fn datatype_of(self, element: Element) -> Option<Row> {
+        self.map(4).get(element.id(2)).map(Row)
+    }
+
+    pub(crate) fn codes_of(self, element: Element) -> Option<Codes> {
+        self.map(5).get(element.id(4)).map(Codes)
     }
 
     /// The ids of all segments.
@@ -179,12 +192,12 @@ impl Version {
 
     /// A composite data type; none for primitives such as `ST`.
     pub fn datatype(self, name: &str) -> Option<Row> {
-        self.map(4).get(number(name)?).map(Row)
+        self.map(4).find(name).map(Row)
     }
 
     /// The codes that this version gives a table; none before 2.3.1.
     pub fn codes(self, table: &str) -> Option<Codes> {
-        self.map(5).get(number(table)?).map(Codes)
+        self.map(5).find(table).map(Codes)
     }
 }
 
@@ -255,6 +268,15 @@ impl Element {
         Some(self.id(4)).filter(|id| *id != NONE).map(text)
     }
 
+    pub(crate) fn has_table(self) -> bool {
+        self.id(4) != NONE
+    }
+
+    /// The register's entry for its table.
+    pub(crate) fn register(self) -> Option<Table> {
+        Map::at(usize::from(VERSION_COUNT) * VERSION_BYTES + 4).get(self.id(4)).map(Table)
+    }
+
     /// Whether it must be there.
     pub fn optionality(self) -> Optionality {
         match SECTIONS.elements[self.0 + 6] {
@@ -303,10 +325,8 @@ impl Structure {
     /// Whether a segment has a place anywhere in it.
     pub fn has_segment(self, id: &str) -> bool {
         let nodes = self.nodes();
-        (nodes.at..nodes.end)
-            .step_by(8)
-            .map(|at| Node { at })
-            .any(|node| node.kind() == Kind::Segment && node.name() == id)
+        let mut all = (nodes.at..nodes.end).step_by(8).map(|at| Node { at });
+        all.any(|node| node.is(id.as_bytes()) && node.kind() == Kind::Segment)
     }
 }
 
@@ -355,6 +375,11 @@ impl Node {
     /// Segment id or group name.
     pub fn name(self) -> &'static str {
         text(u16_at(SECTIONS.structures, self.at))
+    }
+
+    /// Whether this is its name.
+    pub(crate) fn is(self, name: &[u8]) -> bool {
+        bytes(u16_at(SECTIONS.structures, self.at)) == name
     }
 
     /// How often it must be there.
@@ -407,10 +432,9 @@ impl Codes {
 
     /// Whether `code` is one of them.
     pub fn contains(self, code: &str) -> bool {
-        number(code).is_some_and(|code| {
-            let found = lower_bound(self.count(), |at| self.id(at) < code);
-            found < self.count() && self.id(found) == code
-        })
+        let code = code.as_bytes();
+        let found = lower_bound(self.count(), |at| bytes(self.id(at)) < code);
+        found < self.count() && bytes(self.id(found)) == code
     }
 
     /// All codes in the order of their bytes.
@@ -426,7 +450,7 @@ pub struct Table(usize);
 /// Table `number` of the register, for instance `0001`.
 pub fn table(name: &str) -> Option<Table> {
     let map = Map::at(usize::from(VERSION_COUNT) * VERSION_BYTES + 4);
-    map.get(number(name)?).map(Table)
+    map.find(name).map(Table)
 }
 
 impl Table {

@@ -197,7 +197,8 @@ impl Reading {
 
     fn text<'m>(&self, raw: &'m [u8], whole: bool) -> Cow<'m, str> {
         let text = self.charset.decode_lossy(raw);
-        if whole { text } else { escape::decode(text, &self.delimiters, self.charset) }
+        let escaped = self.delimiters.escape.is_some_and(|escape| memchr::memchr(escape, raw).is_some());
+        if whole || !escaped { text } else { escape::decode(text, &self.delimiters, self.charset) }
     }
 }
 

@@ -13,8 +13,8 @@ pub use structure::{Group, groups};
 
 use serde::{Deserialize, Serialize};
 
-use crate::dictionary::{Structure, Version};
-use crate::{Class, Finding, Message, Severity};
+use crate::dictionary::{Row, Structure, Version};
+use crate::{Class, Finding, Header, Message, Segment, Severity};
 
 /// How deep to look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -84,15 +84,15 @@ impl Validation {
 /// Everything that is wrong or odd in a message, parsing included; severities follow the verdicts, the worst
 /// findings are kept when there are too many.
 pub fn validate(message: &Message, validation: &Validation) -> Vec<Finding> {
-    let mut report = Report { validation, findings: Vec::new(), over: false };
+    let mut report = Report { validation, findings: Vec::new() };
     for finding in message.findings() {
         report.push(finding.clone());
     }
     if validation.level >= Level::Structure {
         let header = message.header();
-        header::check(message, &header, &mut report);
+        header::check(&header, &mut report);
         let version = Version::nearest(&header.version);
-        if let Some(structure) = structure_in(version, message) {
+        if let Some(structure) = structure_of(version, &header) {
             structure::check(message, structure, version, &mut report);
         }
         if validation.level >= Level::Standard {
@@ -104,7 +104,10 @@ pub fn validate(message: &Message, validation: &Validation) -> Vec<Finding> {
 
 /// The structure that a message follows: MSH-9.3 when it is one, else that of its event, else `code_event`.
 pub fn structure_in(version: Version, message: &Message) -> Option<Structure> {
-    let header = message.header();
+    structure_of(version, &message.header())
+}
+
+fn structure_of(version: Version, header: &Header) -> Option<Structure> {
     let by_event = || version.structure(version.structure_of(&header.message_type, &header.trigger_event)?);
     version
         .structure(&header.structure)
@@ -113,11 +116,40 @@ pub fn structure_in(version: Version, message: &Message) -> Option<Structure> {
         .or_else(|| version.structure(&header.message_type))
 }
 
+/// Counts occurrences of segments and remembers what the version says about each id.
+struct Counts {
+    version: Version,
+    seen: Vec<([u8; 3], Seen)>,
+}
+
+#[derive(Clone, Copy)]
+struct Seen {
+    row: Option<Row>,
+    /// How often it has occurred, this time included.
+    occurrence: u32,
+}
+
+impl Counts {
+    fn new(version: Version) -> Self {
+        Self { version, seen: Vec::with_capacity(16) }
+    }
+
+    fn next(&mut self, segment: &Segment<'_>) -> Seen {
+        let id = segment.span.id;
+        if let Some((_, seen)) = self.seen.iter_mut().find(|(known, _)| *known == id) {
+            seen.occurrence += 1;
+            return *seen;
+        }
+        let seen = Seen { row: self.version.segment(segment.id()), occurrence: 1 };
+        self.seen.push((id, seen));
+        seen
+    }
+}
+
 /// Findings as they are collected.
 struct Report<'v> {
     validation: &'v Validation,
     findings: Vec<Finding>,
-    over: bool,
 }
 
 impl Report<'_> {
@@ -144,7 +176,9 @@ impl Report<'_> {
             self.findings.push(finding);
             return;
         }
-        self.over = true;
+        if finding.severity == Severity::Information {
+            return;
+        }
         // A refusal must not be lost behind notes.
         let least = self.findings.iter().enumerate().rev().min_by_key(|(_, kept)| kept.severity);
         if let Some((index, _)) = least.filter(|(_, kept)| kept.severity < finding.severity) {

@@ -1,33 +1,42 @@
 //! Fields, components and their types, tables and lengths.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 use super::Report;
-use crate::dictionary::{self, Element, Optionality, Row, Version};
+use crate::dictionary::{Element, Optionality, Row, Version};
 use crate::time::{TimeOfDay, Timestamp};
 use crate::{Class, Component, Field, Message, Repetition, Segment, Value};
 
 /// Tables that the header checks or that the facts hold only in part.
 const TABLES_LEFT_OUT: [&str; 6] = ["0003", "0076", "0104", "0125", "0354", "0357"];
 
-/// Value types of OBX-2 in any version, table 0125.
-const VALUE_TYPES: &str = " AD CF CK CN CNE CP CE CX CWE DR DT DTM ED FT ID IS MA MO NA NM PN PPN RP SI SN SNM ST TM TN TS TX XAD XCN XON XPN XTN ";
+/// Whether a text is a value type of OBX-2 in any version, table 0125.
+#[rustfmt::skip]
+fn is_value_type(text: &str) -> bool {
+    matches!(
+        text,
+        "AD" | "CF" | "CK" | "CN" | "CNE" | "CP" | "CE" | "CX" | "CWE" | "DR" | "DT" | "DTM" | "ED" | "FT" | "ID" | "IS"
+            | "MA" | "MO" | "NA" | "NM" | "PN" | "PPN" | "RP" | "SI" | "SN" | "SNM" | "ST" | "TM" | "TN" | "TS" | "TX"
+            | "XAD" | "XCN" | "XON" | "XPN" | "XTN"
+    )
+}
 
 pub(super) fn check(message: &Message, version: Version, report: &mut Report<'_>) {
-    let mut place = Place::default();
+    let mut counts = super::Counts::new(version);
     for segment in message.segments() {
-        let Some(row) = version.segment(segment.id()) else { continue };
-        let number =
-            message.segments().take(segment.index()).filter(|before| before.id() == segment.id()).count() + 1;
-        place.start(segment.id(), number);
-        Check { version, segment, place: &mut place, report }.segment(row);
+        let seen = counts.next(&segment);
+        if let Some(row) = seen.row {
+            let place = Place { occurrence: seen.occurrence, ..Place::default() };
+            Check { version, segment, place, report }.segment(row);
+        }
     }
 }
 
 /// The path of the value in hand, written only when something is found.
 #[derive(Default)]
 struct Place {
-    segment: String,
+    occurrence: u32,
     field: usize,
     repetition: usize,
     component: usize,
@@ -35,22 +44,17 @@ struct Place {
 }
 
 impl Place {
-    fn start(&mut self, id: &str, number: usize) {
-        self.segment.clear();
-        self.segment.push_str(id);
-        if number > 1 {
-            let _ = write!(self.segment, "[{number}]");
-        }
-        self.at(0, 0, 0, 0);
-    }
-
     fn at(&mut self, field: usize, repetition: usize, component: usize, subcomponent: usize) {
         (self.field, self.repetition, self.component, self.subcomponent) =
             (field, repetition, component, subcomponent);
     }
 
-    fn path(&self) -> String {
-        let mut path = format!("{}-{}", self.segment, self.field);
+    fn path(&self, id: &str) -> String {
+        let mut path = id.to_owned();
+        if self.occurrence > 1 {
+            let _ = write!(path, "[{}]", self.occurrence);
+        }
+        let _ = write!(path, "-{}", self.field);
         if self.repetition > 1 {
             let _ = write!(path, "[{}]", self.repetition);
         }
@@ -67,13 +71,13 @@ impl Place {
 struct Check<'c, 'm, 'v> {
     version: Version,
     segment: Segment<'m>,
-    place: &'c mut Place,
+    place: Place,
     report: &'c mut Report<'v>,
 }
 
 impl<'m> Check<'_, 'm, '_> {
     fn find(&mut self, class: Class, code: u16, text: String) {
-        let path = self.place.path();
+        let path = self.place.path(self.segment.id());
         self.report.find(class, path, code, text);
     }
 
@@ -133,38 +137,42 @@ impl<'m> Check<'_, 'm, '_> {
     }
 
     fn repetition(&mut self, repetition: Repetition<'m>, element: Element) {
-        self.length(repetition.value(), element);
-        let told;
-        let name = if element.datatype() == "varies" {
-            told = self.told_type();
-            told.as_str()
-        } else {
-            element.datatype()
-        };
-        if name.is_empty() || repetition.value() == Value::Delete {
+        self.length(repetition, element);
+        if repetition.raw() == Some(b"\"\"") {
             return;
         }
-        let Some(row) = self.version.datatype(name) else {
-            self.leaf(repetition.component(1), name, element.table());
+        let told = if element.datatype() == "varies" { Some(self.told_type()) } else { None };
+        let row = match &told {
+            Some(told) if told.is_empty() => return,
+            Some(told) => self.version.datatype(told),
+            None => self.version.datatype_of(element),
+        };
+        let name: &str = told.as_deref().unwrap_or(element.datatype());
+        let Some(row) = row else {
+            self.leaf(repetition.component(1), name, Some(element));
             if is_split(name) && repetition.components().nth(1).is_some() {
                 self.find(Class::Undeclared, 102, format!("type {name} has no components"));
             }
             return;
         };
-        for (number, part) in row.elements() {
-            self.place.component = number;
-            let component = repetition.component(number);
-            if is_blank(component.raw(), &self.segment) {
+        let mut components = repetition.components();
+        for number in 1..=row.count() {
+            let component = components.next();
+            let Some(part) = row.element(number) else { continue };
+            let Some(component) = component.filter(|component| !is_blank(component.raw(), &self.segment))
+            else {
                 if part.optionality() == Optionality::Required {
+                    self.place.component = number;
                     self.find(Class::Required, 101, format!("{} is required", part.name()));
                 }
                 continue;
-            }
+            };
+            self.place.component = number;
             // The table of a coded field is that of its first component.
-            let table = part.table().or_else(|| element.table().filter(|_| number == 1));
+            let table = if number == 1 && !part.has_table() { element } else { part };
             self.component(component, repetition, part, table);
         }
-        if repetition.components().skip(row.count()).any(|extra| !is_blank(extra.raw(), &self.segment)) {
+        if components.any(|extra| !is_blank(extra.raw(), &self.segment)) {
             self.place.component = row.count() + 1;
             self.find(
                 Class::Undeclared,
@@ -179,44 +187,47 @@ impl<'m> Check<'_, 'm, '_> {
         component: Component<'m>,
         repetition: Repetition<'m>,
         part: Element,
-        table: Option<&'static str>,
+        table: Element,
     ) {
-        let Some(row) = self.version.datatype(part.datatype()) else {
+        let Some(row) = self.version.datatype_of(part) else {
             // A code of a system of the sender's own is not in our table.
-            let own = repetition.component(3);
             let foreign = self.place.component == 1
-                && part.table().is_none()
-                && own.value().text().is_some_and(|system| !system.starts_with("HL7"));
-            self.leaf(component, part.datatype(), table.filter(|_| !foreign));
+                && table.has_table()
+                && !part.has_table()
+                && repetition.component(3).value().text().is_some_and(|system| !system.starts_with("HL7"));
+            self.leaf(component, part.datatype(), (!foreign).then_some(table));
             return;
         };
-        for (number, inner) in row.elements() {
-            let value = component.subcomponent(number);
-            if let Value::Text(text) = &value {
-                self.place.subcomponent = number;
+        for (index, value) in component.subcomponents().enumerate() {
+            if let (Value::Text(text), Some(inner)) = (&value, row.element(index + 1)) {
+                self.place.subcomponent = index + 1;
                 self.primitive(text, inner.datatype());
-                self.table(text, inner.datatype(), inner.table());
+                self.table(text, inner.datatype(), inner);
             }
         }
         self.place.subcomponent = 0;
     }
 
-    fn leaf(&mut self, component: Component<'m>, name: &str, table: Option<&'static str>) {
+    fn leaf(&mut self, component: Component<'m>, name: &str, table: Option<Element>) {
+        let table = table.filter(|table| table.has_table());
+        if table.is_none() && !matches!(name, "NM" | "SI" | "DT" | "DTM" | "TS" | "TM") {
+            return;
+        }
         if let Value::Text(text) = component.value() {
             self.primitive(&text, name);
-            self.table(&text, name, table);
+            if let Some(table) = table {
+                self.table(&text, name, table);
+            }
         }
     }
 
     /// The type that OBX-2 gives OBX-5; empty when nothing tells.
-    fn told_type(&mut self) -> String {
+    fn told_type(&mut self) -> Cow<'m, str> {
         if self.segment.id() != "OBX" || self.place.field != 5 {
-            return String::new();
+            return Cow::Borrowed("");
         }
-        let told = self.segment.get(2, 1, 0, 0).into_text().into_owned();
-        let known =
-            VALUE_TYPES.split(' ').any(|known| known == told) || self.version.datatype(&told).is_some();
-        if told.is_empty() || known {
+        let told = self.segment.get(2, 1, 0, 0).into_text();
+        if told.is_empty() || is_value_type(&told) || self.version.datatype(&told).is_some() {
             return told;
         }
         if self.place.repetition == 1 {
@@ -224,14 +235,14 @@ impl<'m> Check<'_, 'm, '_> {
             self.find(Class::Table, 103, "the value type is not one of table 0125".to_owned());
             self.place.at(5, 1, 0, 0);
         }
-        String::new()
+        Cow::Borrowed("")
     }
 
-    fn length(&mut self, value: Value<'_>, element: Element) {
-        let Some(most) = element.length_max() else { return };
+    fn length(&mut self, repetition: Repetition<'m>, element: Element) {
         // 65536 and the like mean "long"; bytes are never fewer than characters.
-        let Value::Text(text) = value else { return };
-        if most < 60_000 && text.len() > most as usize && text.chars().count() > most as usize {
+        let Some(most) = element.length_max().filter(|most| *most < 60_000) else { return };
+        let long = repetition.raw().is_some_and(|raw| raw.len() > most as usize);
+        if long && repetition.value().text().is_some_and(|text| text.chars().count() > most as usize) {
             self.find(Class::Length, 104, format!("{} may have {most} characters", element.name()));
         }
     }
@@ -249,21 +260,18 @@ impl<'m> Check<'_, 'm, '_> {
         self.find(Class::Datatype, 102, format!("type {name} asks for {what}"));
     }
 
-    fn table(&mut self, text: &str, name: &str, table: Option<&'static str>) {
-        let Some(table) = table.filter(|table| !TABLES_LEFT_OUT.contains(table)) else { return };
-        if self.report.is_silent(Class::Table) || !matches!(name, "ID" | "IS" | "ST") {
+    fn table(&mut self, text: &str, name: &str, element: Element) {
+        if !matches!(name, "ID" | "IS" | "ST") || self.report.is_silent(Class::Table) {
             return;
         }
-        let own = self.version.codes(table).filter(|codes| !codes.is_empty());
-        let register = dictionary::table(table).filter(|table| table.codes().next().is_some());
-        let known = match (own, register) {
-            (None, None) => true,
-            (own, register) => {
-                own.is_some_and(|codes| codes.contains(text))
-                    || register.is_some_and(|table| table.meaning(text).is_some())
-            }
-        };
-        if !known {
+        let Some(table) = element.table().filter(|table| !TABLES_LEFT_OUT.contains(table)) else { return };
+        let own = self.version.codes_of(element).filter(|codes| !codes.is_empty());
+        if own.is_some_and(|codes| codes.contains(text)) {
+            return;
+        }
+        let register = element.register().filter(|table| table.codes().next().is_some());
+        let unknown = own.is_some() || register.is_some();
+        if unknown && register.is_none_or(|table| table.meaning(text).is_none()) {
             self.find(Class::Table, 103, format!("the code is not in table {table}"));
         }
     }

@@ -2,13 +2,13 @@
 
 use super::Report;
 use crate::dictionary::{self, Version};
-use crate::{Class, Header, Message};
+use crate::{Class, Header};
 
-pub(super) fn check(message: &Message, header: &Header, report: &mut Report<'_>) {
+pub(super) fn check(header: &Header, report: &mut Report<'_>) {
     if header.message_type.is_empty() {
         report.find(Class::Header, "MSH-9.1", 101, "the message type is missing");
     } else {
-        message_type(message, header, report);
+        message_type(header, report);
     }
     if header.control_id.is_empty() {
         report.find(
@@ -22,19 +22,20 @@ pub(super) fn check(message: &Message, header: &Header, report: &mut Report<'_>)
     version(header, report);
 }
 
-fn message_type(message: &Message, header: &Header, report: &mut Report<'_>) {
+fn message_type(header: &Header, report: &mut Report<'_>) {
     let (kind, event) = (header.message_type.as_str(), header.trigger_event.as_str());
     let local = |code: &str| code.starts_with('Z');
     if local(kind) {
         return;
     }
-    if !Version::all().any(|version| version.has_message_type(kind)) {
+    let own = Version::nearest(&header.version);
+    if !own.has_message_type(kind) && !Version::all().any(|version| version.has_message_type(kind)) {
         report.find(Class::Header, "MSH-9.1", 200, "the standard has no such message type");
         return;
     }
     if event.is_empty() {
         // Up to 2.2 the type could stand alone; an acknowledgment may still.
-        let alone = kind == "ACK" || kind == "MCF" || Version::nearest(&header.version).name() <= "2.2";
+        let alone = kind == "ACK" || kind == "MCF" || own.name() <= "2.2";
         if !alone {
             report.find(Class::Header, "MSH-9.2", 101, "the trigger event is missing");
         }
@@ -46,9 +47,8 @@ fn message_type(message: &Message, header: &Header, report: &mut Report<'_>) {
     let named = |version: Version| {
         version.structure_of(kind, event).is_some() || version.event_name(kind, event).is_some()
     };
-    let own = Version::nearest(&header.version);
-    if !Version::all().any(named) {
-        if super::structure_in(own, message).is_none() || header.structure.is_empty() {
+    if !named(own) && !Version::all().any(named) {
+        if super::structure_of(own, header).is_none() || header.structure.is_empty() {
             report.find(
                 Class::Header,
                 "MSH-9.2",
@@ -63,7 +63,7 @@ fn message_type(message: &Message, header: &Header, report: &mut Report<'_>) {
                 "the standard has no such event; its structure is known",
             );
         }
-    } else if super::structure_in(own, message).is_none() {
+    } else if super::structure_of(own, header).is_none() {
         report.find(
             Class::Undeclared,
             "MSH-9.2",

@@ -12,51 +12,43 @@ use crate::{Class, Message};
 use super::Report;
 
 pub(super) fn check(message: &Message, structure: Structure, version: Version, report: &mut Report<'_>) {
+    let mut counts = super::Counts::new(version);
     let mut matching = Matching::new(structure);
-    let mut seen: Vec<(&str, u32)> = Vec::new();
     for segment in message.segments() {
         let id = segment.id();
         if id.is_empty() || matches!(id, "ADD" | "DSC") {
             continue;
         }
-        let number = match seen.iter_mut().find(|(known, _)| *known == id) {
-            Some((_, number)) => {
-                *number += 1;
-                *number
-            }
-            None => {
-                seen.push((id, 1));
-                1
-            }
-        };
-        let place = if number > 1 { format!("{id}[{number}]") } else { id.to_owned() };
-        match matching.take(id, segment.index()) {
+        let seen = counts.next(&segment);
+        let taken = matching.take(id, segment.index());
+        let place = || if seen.occurrence > 1 { format!("{id}[{}]", seen.occurrence) } else { id.to_owned() };
+        match taken {
             Taken::Legal => {}
             Taken::TooMany => {
                 let text = format!("segment {id} occurs more often than {} allows", structure.name());
                 report.push(super::Finding {
                     // The facts about repetition differ from the printed standard in places.
                     severity: crate::Severity::Warning,
-                    ..super::Finding::new(Class::Cardinality, place, 198, text)
+                    ..super::Finding::new(Class::Cardinality, place(), 198, text)
                 });
             }
             Taken::Misplaced => {
                 let text =
                     format!("segment {id} stands in a place where {} does not allow it", structure.name());
-                report.find(Class::Structure, place, 100, text);
+                report.find(Class::Structure, place(), 100, text);
             }
             Taken::Unknown if id.starts_with('Z') => {}
-            Taken::Unknown if version.segment(id).is_none() => {
+            Taken::Unknown if seen.row.is_none() => {
                 report.find(
                     Class::Undeclared,
-                    place,
+                    place(),
                     100,
                     format!("segment {id} is not expected: the version has none"),
                 );
             }
             Taken::Unknown => {
                 let text = format!("segment {id} is not expected in {}", structure.name());
-                report.find(Class::Undeclared, place, 100, text);
+                report.find(Class::Undeclared, place(), 100, text);
             }
         }
     }
@@ -166,7 +158,7 @@ impl Matching {
             return Taken::Legal;
         }
         // The same segment again, more often than allowed: stay where it is.
-        let repeated = |frame: &Frame| frame.current.is_some_and(|node| node.name() == id);
+        let repeated = |frame: &Frame| frame.current.is_some_and(|node| node.is(id.as_bytes()));
         if self.frames.last().is_some_and(repeated) {
             return Taken::TooMany;
         }
@@ -282,7 +274,7 @@ impl Frame {
     fn forward(&self, id: &str, way: Way) -> Option<Vec<Node>> {
         if let Some(node) = self.current {
             let free = node.max().is_none_or(|most| self.count < most);
-            if node.kind() == Kind::Segment && node.name() == id && free {
+            if node.kind() == Kind::Segment && node.is(id.as_bytes()) && free {
                 return Some(vec![node]);
             }
             if self.choice || (way.is_strict() && self.count < node.min()) {
@@ -331,7 +323,7 @@ impl Frame {
 /// The way to the segment `id` in `node`: groups and then the segment.
 fn route(node: Node, id: &str, way: Way) -> Option<Vec<Node>> {
     if node.kind() == Kind::Segment {
-        return (node.name() == id && node.max() != Some(0)).then(|| vec![node]);
+        return (node.is(id.as_bytes()) && node.max() != Some(0)).then(|| vec![node]);
     }
     for inner in node.nodes() {
         if let Some(mut found) = route(inner, id, way) {
