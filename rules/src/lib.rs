@@ -5,16 +5,27 @@
 //! This is also the home of what all loaders of written files share: [`diagnostic`] and [`yaml`].
 
 mod book;
+mod codeset;
 mod control_ids;
 mod decision;
 pub mod diagnostic;
 pub mod duration;
 pub mod filter;
 mod formula;
+mod head;
+mod library;
+mod map;
+mod moment;
+mod operand;
+mod policy;
 pub mod promote;
+mod sandbox;
+mod table;
+mod term;
 pub mod testing;
 pub mod trace;
 pub mod value;
+mod vocabulary;
 pub mod yaml;
 
 pub use book::{Files, Kind, RuleBook};
@@ -24,5 +35,6 @@ pub use diagnostic::{Diagnostic, Severity};
 pub use filter::Filter;
 pub use formula::{Context, Formula, FormulaError, Names};
 pub use promote::Properties;
+pub use sandbox::Sandbox;
 pub use trace::{MapTrace, Trace};
 pub use value::{MessageValue, Type, Value};

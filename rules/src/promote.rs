@@ -1,7 +1,7 @@
 //! Routable properties of a message: the built-in ones and the promoted terms of the vocabulary.
 
 use indexmap::IndexMap;
-use orderly_hl7::{Message, Path, Value as Hl7};
+use orderly_hl7::{Message, Value as Hl7};
 use serde::{Deserialize, Serialize};
 
 use crate::book::RuleBook;
@@ -266,11 +266,6 @@ impl RuleBook {
     pub fn property_names(&self) -> Vec<String> {
         built_in_names().map(str::to_owned).chain(self.promoted_names()).collect()
     }
-}
-
-/// Reads a place of a message as trimmed text; `""` when there is nothing.
-pub(crate) fn place_text(message: &Message, path: &Path) -> String {
-    message.get(path).into_text().trim().to_owned()
 }
 
 #[cfg(test)]

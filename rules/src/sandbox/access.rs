@@ -1,0 +1,425 @@
+//! Messages in formulas and maps: parts, places with their state, and the passage between
+//! Orderly's values and Rhai's.
+
+use std::sync::Arc;
+
+use chrono::{FixedOffset, NaiveTime};
+use indexmap::IndexMap;
+use orderly_hl7::{Delimiters, Message, Path, Segment, Value as Hl7};
+use rhai::{Array, Dynamic, Engine, ImmutableString, Map};
+use rust_decimal::Decimal;
+
+use crate::moment::{Moment, Span};
+use crate::operand::Operand;
+use crate::sandbox::compare::{Fallible, fail};
+use crate::sandbox::run::{current, note_path};
+use crate::term::{State, Term};
+use crate::value::{MessageValue, Value};
+
+/// A message, or some of its segments.
+#[derive(Clone)]
+pub(crate) struct Part {
+    pub(crate) message: Message,
+    pub(crate) id: Option<i64>,
+    /// Numbers of its segments; all when there are none given.
+    pub(crate) segments: Option<Arc<[usize]>>,
+}
+
+impl Part {
+    pub(crate) fn whole(value: &MessageValue) -> Option<Self> {
+        Some(Self { message: value.message.clone()?, id: value.id, segments: None })
+    }
+
+    fn find(&self, path: &Path) -> Option<Segment<'_>> {
+        match &self.segments {
+            None => self.message.find(path.segment.as_str(), path.occurrence.unwrap_or(1)),
+            Some(numbers) => numbers
+                .iter()
+                .filter_map(|number| self.message.segment(*number))
+                .filter(|segment| segment.id() == path.segment.as_str())
+                .nth(path.occurrence.unwrap_or(1) as usize - 1),
+        }
+    }
+
+    pub(crate) fn segments_of<'m>(&'m self, id: &str) -> Vec<Segment<'m>> {
+        match &self.segments {
+            None => self.message.segments().filter(|segment| segment.id() == id).collect(),
+            Some(numbers) => numbers
+                .iter()
+                .filter_map(|number| self.message.segment(*number))
+                .filter(|segment| segment.id() == id)
+                .collect(),
+        }
+    }
+
+    pub(crate) fn numbers(&self) -> Vec<usize> {
+        match &self.segments {
+            None => (0..self.message.segment_count()).collect(),
+            Some(numbers) => numbers.to_vec(),
+        }
+    }
+
+    fn part(&self, numbers: Vec<usize>) -> Self {
+        Self { message: self.message.clone(), id: self.id, segments: Some(numbers.into()) }
+    }
+
+    /// The place, or nothing when it is empty or absent.
+    pub(crate) fn place(&self, path: &Path) -> Option<Place> {
+        let segment = self.find(path)?;
+        let field = segment.field(path.field as usize);
+        let number = |part: Option<u32>| part.unwrap_or(1) as usize;
+        let (raw, value) = match (path.repetition, path.component, path.subcomponent) {
+            (None, None, _) => (field.raw(), field.value()),
+            (repetition, None, _) => {
+                let repetition = field.repetition(number(repetition));
+                (repetition.raw(), repetition.value())
+            }
+            (repetition, Some(component), None) => {
+                let component = field.repetition(number(repetition)).component(component as usize);
+                (component.raw(), component.value())
+            }
+            (repetition, Some(component), Some(sub)) => {
+                let value = field
+                    .repetition(number(repetition))
+                    .component(component as usize)
+                    .subcomponent(sub as usize);
+                (None, value)
+            }
+        };
+        let (text, delete) = match value {
+            Hl7::Absent | Hl7::Empty => return None,
+            Hl7::Delete => ("\"\"".to_owned(), true),
+            Hl7::Text(text) => (text.into_owned(), false),
+        };
+        let depth = match (path.component, path.subcomponent) {
+            (None, _) => 0,
+            (Some(_), None) => 1,
+            (Some(_), Some(_)) => 2,
+        };
+        let raw = raw.map(<[u8]>::to_vec);
+        Some(Place(Arc::new(PlaceInner {
+            path: path.to_string(),
+            text,
+            delete,
+            depth,
+            raw,
+            delimiters: self.message.delimiters(),
+        })))
+    }
+}
+
+/// A place of a message that has a value or a delete indicator.
+#[derive(Clone)]
+pub(crate) struct Place(Arc<PlaceInner>);
+
+struct PlaceInner {
+    path: String,
+    text: String,
+    delete: bool,
+    /// 0 field or repetition, 1 component, 2 subcomponent.
+    depth: u8,
+    raw: Option<Vec<u8>>,
+    delimiters: Delimiters,
+}
+
+impl Place {
+    pub(crate) fn text(&self) -> &str {
+        &self.0.text
+    }
+
+    pub(crate) fn path(&self) -> &str {
+        &self.0.path
+    }
+
+    pub(crate) fn is_delete(&self) -> bool {
+        self.0.delete
+    }
+
+    pub(crate) fn depth(&self) -> u8 {
+        self.0.depth
+    }
+
+    /// Bytes and the delimiters they are written in.
+    pub(crate) fn raw(&self) -> Option<(&[u8], Delimiters)> {
+        Some((self.0.raw.as_deref()?, self.0.delimiters))
+    }
+}
+
+/// `= empty` and `= delete` in a map.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Word {
+    Empty,
+    Delete,
+}
+
+fn path_of(text: &str) -> Fallible<Path> {
+    match text.parse() {
+        Ok(path) => Ok(path),
+        Err(_) => fail("field.invalid", format!("`{text}` is not a place like PID-3.1")),
+    }
+}
+
+fn value_at(part: &Part, text: &str) -> Fallible<Place> {
+    note_path(text);
+    match part.place(&path_of(text)?) {
+        Some(place) => Ok(place),
+        None => fail("field.missing", format!("{text} has no value")),
+    }
+}
+
+fn number_at(part: &Part, text: &str) -> Fallible<Decimal> {
+    let place = value_at(part, text)?;
+    match place.text().trim().parse() {
+        Ok(number) => Ok(number),
+        Err(_) => fail("field.invalid", format!("{text} is not a number")),
+    }
+}
+
+fn moment_at(part: &Part, text: &str) -> Fallible<Moment> {
+    let place = value_at(part, text)?;
+    match Moment::parse(place.text()) {
+        Some(moment) => Ok(moment),
+        None => fail("field.invalid", format!("{text} is not a date")),
+    }
+}
+
+pub(super) fn register(engine: &mut Engine) {
+    engine.register_type_with_name::<Part>("message");
+    engine.register_type_with_name::<Place>("place");
+    engine.register_type_with_name::<Word>("word");
+    engine.register_indexer_get(|part: &mut Part, text: ImmutableString| -> Fallible<Dynamic> {
+        note_path(&text);
+        Ok(part.place(&path_of(&text)?).map_or(Dynamic::UNIT, Dynamic::from))
+    });
+    engine.register_fn("text", |part: &mut Part, path: ImmutableString| {
+        value_at(part, &path).map(|place| place.text().to_owned())
+    });
+    engine.register_fn("number", |part: &mut Part, path: ImmutableString| number_at(part, &path));
+    engine.register_fn("date", |part: &mut Part, path: ImmutableString| {
+        moment_at(part, &path).map(|moment| Moment::day(moment.date()))
+    });
+    engine.register_fn("datetime", |part: &mut Part, path: ImmutableString| moment_at(part, &path));
+    engine.register_fn("time", |part: &mut Part, path: ImmutableString| -> Fallible<NaiveTime> {
+        let place = value_at(part, &path)?;
+        let digits = place.text().get(..4).unwrap_or_default().to_owned();
+        match NaiveTime::parse_from_str(&digits, "%H%M") {
+            Ok(time) => Ok(time),
+            Err(_) => moment_at(part, &path).map(|moment| moment.low.time()),
+        }
+    });
+    engine.register_fn("has", |part: &mut Part, path: ImmutableString| -> Fallible<bool> {
+        if path.contains('-') {
+            return Ok(part.place(&path_of(&path)?).is_some());
+        }
+        Ok(!part.segments_of(&path).is_empty())
+    });
+    engine.register_fn("all", |part: &mut Part, path: ImmutableString| -> Fallible<Array> {
+        if path.contains('-') {
+            return all_places(part, &path_of(&path)?);
+        }
+        let numbers: Vec<usize> = part.segments_of(&path).iter().map(Segment::index).collect();
+        Ok(numbers.into_iter().map(|number| Dynamic::from(part.part(vec![number]))).collect())
+    });
+    engine.register_fn("groups", groups);
+    engine.register_fn("sum", |part: &mut Part, path: ImmutableString| -> Fallible<Decimal> {
+        let mut total = Decimal::ZERO;
+        for place in all_places(part, &path_of(&path)?)? {
+            let text =
+                place.read_lock::<Place>().map(|place| place.text().trim().to_owned()).unwrap_or_default();
+            match text.parse::<Decimal>().ok().and_then(|number| total.checked_add(number)) {
+                Some(sum) => total = sum,
+                None => return fail("field.invalid", format!("a value of {path} is not a number")),
+            }
+        }
+        Ok(total)
+    });
+    engine.register_fn("to_string", |place: &mut Place| place.text().to_owned());
+    engine.register_fn("len", |place: &mut Place| {
+        i64::try_from(place.text().chars().count()).unwrap_or(i64::MAX)
+    });
+    engine.register_fn("+", |text: ImmutableString, place: Place| format!("{text}{}", place.text()));
+    engine.register_fn("+", |place: Place, text: ImmutableString| format!("{}{text}", place.text()));
+    engine.register_fn("+", |text: ImmutableString, term: Term| format!("{text}{}", term.text()));
+    engine.register_fn("+", |term: Term, text: ImmutableString| format!("{}{text}", term.text()));
+    for (name, change) in [
+        ("to_upper", str::to_uppercase as fn(&str) -> String),
+        ("to_lower", str::to_lowercase as fn(&str) -> String),
+    ] {
+        engine.register_fn(name, move |place: &mut Place| change(place.text()));
+    }
+    engine.register_fn("starts_with", |place: &mut Place, text: ImmutableString| {
+        place.text().starts_with(text.as_str())
+    });
+    engine.register_fn("ends_with", |place: &mut Place, text: ImmutableString| {
+        place.text().ends_with(text.as_str())
+    });
+    engine.register_fn("contains", |place: &mut Place, text: ImmutableString| {
+        place.text().contains(text.as_str())
+    });
+    engine.register_fn("contains", |list: &mut Array, place: Place| {
+        list.iter().any(|item| match item.read_lock::<ImmutableString>() {
+            Some(text) => text.as_str() == place.text(),
+            None => item.read_lock::<Place>().is_some_and(|other| other.text() == place.text()),
+        })
+    });
+}
+
+/// All repetitions in all segments that a place may mean.
+fn all_places(part: &mut Part, path: &Path) -> Fallible<Array> {
+    let mut found = Array::new();
+    let count = part.segments_of(path.segment.as_str()).len();
+    for occurrence in 1..=count {
+        let occurrence = u32::try_from(occurrence).ok();
+        if path.occurrence.is_some() && path.occurrence != occurrence {
+            continue;
+        }
+        let here = Path { occurrence, ..path.clone() };
+        let repetitions =
+            part.find(&here).map_or(0, |segment| segment.field(path.field as usize).repetitions().count());
+        for repetition in 1..=repetitions {
+            let repetition = u32::try_from(repetition).ok();
+            if path.repetition.is_none() || path.repetition == repetition {
+                found.extend(part.place(&Path { repetition, ..here.clone() }).map(Dynamic::from));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Groups by the segment that begins them: a group goes on until that segment comes again.
+fn groups(part: &mut Part, name: ImmutableString) -> Fallible<Array> {
+    let Some((starts, ends)) = group_segments(&name) else {
+        return fail("rule.error", format!("group `{name}` is not supported yet"));
+    };
+    let mut found: Vec<Vec<usize>> = Vec::new();
+    let mut open = false;
+    for number in part.numbers() {
+        let Some(segment) = part.message.segment(number) else { continue };
+        let id = segment.id();
+        let begins = starts.first() == Some(&id) || (starts.contains(&id) && !open);
+        if begins {
+            found.push(vec![number]);
+            open = true;
+        } else if ends.contains(&id) {
+            open = false;
+        } else if open && let Some(group) = found.last_mut() {
+            group.push(number);
+        }
+    }
+    Ok(found.into_iter().map(|numbers| Dynamic::from(part.part(numbers))).collect())
+}
+
+/// Segments that begin a group, most telling first, and those that end it.
+fn group_segments(name: &str) -> Option<(&'static [&'static str], &'static [&'static str])> {
+    Some(match name {
+        "PATIENT_RESULT" => (&["PID"], &["DSC"]),
+        "ORDER_OBSERVATION" | "ORDER" => (&["ORC", "OBR"], &["PID", "DSC"]),
+        "OBSERVATION" | "RESULT" => (&["OBX"], &["OBR", "ORC", "PID", "SPM", "FT1", "CTI", "DSC"]),
+        "INSURANCE" => (&["IN1"], &["ACC", "UB1", "UB2", "PDA"]),
+        "PROCEDURE" => (&["PR1"], &["GT1", "IN1", "ACC"]),
+        "PATIENT" => (&["PID"], &["ORC", "OBR", "MRG", "DSC"]),
+        _ => return None,
+    })
+}
+
+/// A value as Rhai sees it in formulas and maps.
+pub(crate) fn to_dynamic(value: &Value) -> Dynamic {
+    match value {
+        Value::None => Dynamic::UNIT,
+        Value::Bool(value) => (*value).into(),
+        Value::Int(value) => (*value).into(),
+        Value::Decimal(value) => Dynamic::from_decimal(*value),
+        Value::Text(text) => text.as_str().into(),
+        Value::Date(date) => Dynamic::from(Moment::day(*date)),
+        Value::Time(time) => Dynamic::from(*time),
+        Value::DateTime(at) => Dynamic::from(Moment::exact(*at)),
+        Value::Duration(delta) => Dynamic::from(Span::fixed(*delta)),
+        Value::List(items) => Dynamic::from_array(items.iter().map(to_dynamic).collect()),
+        Value::Map(entries) => {
+            let map: Map =
+                entries.iter().map(|(key, value)| (key.as_str().into(), to_dynamic(value))).collect();
+            Dynamic::from_map(map)
+        }
+        Value::Message(message) => Part::whole(message).map_or(Dynamic::UNIT, Dynamic::from),
+    }
+}
+
+/// What a script made, as a value.
+pub(crate) fn from_dynamic(value: &Dynamic) -> Fallible<Value> {
+    if value.is_unit() {
+        return Ok(Value::None);
+    }
+    if let Ok(value) = value.as_bool() {
+        return Ok(Value::Bool(value));
+    }
+    if let Ok(value) = value.as_int() {
+        return Ok(Value::Int(value));
+    }
+    if let Ok(value) = value.as_decimal() {
+        return Ok(Value::Decimal(value));
+    }
+    if let Some(text) = value.read_lock::<ImmutableString>() {
+        return Ok(Value::Text(text.to_string()));
+    }
+    if let Some(place) = value.read_lock::<Place>() {
+        return Ok(Value::Text(place.text().to_owned()));
+    }
+    if let Some(term) = value.read_lock::<Term>() {
+        return Ok(from_term(&term));
+    }
+    if let Some(moment) = value.read_lock::<Moment>() {
+        return Ok(from_moment(&moment));
+    }
+    if let Some(span) = value.read_lock::<Span>() {
+        return match span.as_delta() {
+            Some(delta) => Ok(Value::Duration(delta)),
+            None => fail("value.invalid", "months and years have no fixed length outside of a comparison"),
+        };
+    }
+    if let Some(time) = value.read_lock::<NaiveTime>() {
+        return Ok(Value::Time(*time));
+    }
+    if let Some(list) = value.read_lock::<Array>() {
+        return list.iter().map(from_dynamic).collect::<Fallible<Vec<_>>>().map(Value::List);
+    }
+    if let Some(map) = value.read_lock::<Map>() {
+        let entries: Fallible<IndexMap<String, Value>> =
+            map.iter().map(|(key, value)| Ok((key.to_string(), from_dynamic(value)?))).collect();
+        return entries.map(Value::Map);
+    }
+    if let Some(part) = value.read_lock::<Part>() {
+        let message = match &part.segments {
+            None => MessageValue { id: part.id, message: Some(part.message.clone()) },
+            Some(_) => return fail("value.invalid", "a part of a message is no message; read its places"),
+        };
+        return Ok(Value::Message(message));
+    }
+    if let Ok(letter) = value.as_char() {
+        return Ok(Value::Text(letter.to_string()));
+    }
+    fail("value.invalid", format!("a {} cannot leave a formula", value.type_name()))
+}
+
+fn from_moment(moment: &Moment) -> Value {
+    if moment.day {
+        return Value::Date(moment.date());
+    }
+    let zone = current().map(|run| *run.now.offset());
+    let zone = zone.or(FixedOffset::east_opt(0));
+    match zone.and_then(|zone| moment.at(zone)) {
+        Some(at) => Value::DateTime(at),
+        None => Value::None,
+    }
+}
+
+fn from_term(term: &Term) -> Value {
+    match &term.0.state {
+        State::Value(Operand::Number(number)) if number.as_exact().is_some() => {
+            Value::Decimal(number.as_exact().unwrap_or_default())
+        }
+        State::Value(Operand::Bool(value)) => Value::Bool(*value),
+        State::Value(Operand::Moment(moment)) => from_moment(moment),
+        _ if term.is_missing() => Value::None,
+        _ => Value::Text(term.text()),
+    }
+}

@@ -1,0 +1,869 @@
+//! The static checks: a walk over the syntax tree that knows names, functions and types.
+//!
+//! An operator or call that is the whole expression arrives as a statement, and `a.b.c()` nests to
+//! the right; this walk handles both.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rhai::{AST, Expr, FnCallExpr, ParseErrorType, Position, Stmt};
+
+use crate::diagnostic::{Diagnostic, Problems, did_you_mean};
+use crate::sandbox::Sandbox;
+use crate::value::Type;
+use crate::vocabulary::{TermKind, Vocabulary};
+use crate::yaml::Span;
+
+/// What the checker knows of an expression.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Ty {
+    Any,
+    Unit,
+    Bool,
+    Int,
+    Number,
+    Text,
+    Date,
+    Time,
+    Span,
+    List,
+    Map,
+    /// A message or part of one in formulas and maps.
+    Message,
+    Place,
+    /// A message fact of a policy.
+    Fact,
+    Group(String),
+    Term(TermKind),
+    /// May be missing.
+    Maybe(Box<Ty>),
+}
+
+impl Ty {
+    pub(crate) fn of(kind: &Type) -> Self {
+        match kind {
+            Type::Text | Type::Role | Type::Code => Self::Text,
+            Type::Int => Self::Int,
+            Type::Decimal => Self::Number,
+            Type::Bool => Self::Bool,
+            Type::Date | Type::DateTime => Self::Date,
+            Type::Time => Self::Time,
+            Type::Duration => Self::Span,
+            Type::List(_) => Self::List,
+            Type::Map => Self::Map,
+            Type::Message(_) => Self::Message,
+            Type::Optional(inner) => Self::Maybe(Box::new(Self::of(inner))),
+            Type::Any => Self::Any,
+        }
+    }
+
+    pub(crate) fn to_type(&self) -> Type {
+        match self {
+            Self::Bool => Type::Bool,
+            Self::Int => Type::Int,
+            Self::Number => Type::Decimal,
+            Self::Text | Self::Place => Type::Text,
+            Self::Date => Type::Date,
+            Self::Time => Type::Time,
+            Self::Span => Type::Duration,
+            Self::List => Type::List(Box::new(Type::Any)),
+            Self::Map => Type::Map,
+            Self::Message => Type::Message(None),
+            Self::Maybe(inner) => Type::Optional(Box::new(inner.to_type())),
+            _ => Type::Any,
+        }
+    }
+
+    /// What it is in a comparison; nothing when that is open.
+    fn kind(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Bool => "yes/no",
+            Self::Int | Self::Number => "number",
+            Self::Text | Self::Place => "text",
+            Self::Date => "date",
+            Self::Time => "time",
+            Self::Span => "duration",
+            Self::Term(kind) => kind.shown(),
+            Self::Maybe(inner) => return inner.kind(),
+            _ => return None,
+        })
+    }
+}
+
+/// Whether two kinds can be compared.
+fn comparable(a: &str, b: &str) -> bool {
+    a == b
+        || matches!((a, b), ("text", "code") | ("code", "text") | ("age", "duration") | ("duration", "age"))
+}
+
+/// Where an expression stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Formula,
+    Condition,
+    Body,
+    Map,
+}
+
+/// What is written by a body: name, directly or inside an inner block, by which sign, and the place.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Written {
+    pub(crate) name: String,
+    pub(crate) direct: bool,
+    pub(crate) sign: &'static str,
+    pub(crate) line: u32,
+}
+
+/// What the walk may refer to.
+pub(crate) struct World<'a> {
+    pub(crate) vocabulary: Option<&'a Vocabulary>,
+    pub(crate) sets: &'a [String],
+    pub(crate) tables: &'a [String],
+    /// Functions of the file, with the number of their parameters.
+    pub(crate) functions: &'a BTreeMap<String, usize>,
+    /// Types of results: may be assigned.
+    pub(crate) results: &'a BTreeMap<String, Type>,
+}
+
+/// One walk over one piece.
+pub(crate) struct Checker<'a> {
+    world: &'a World<'a>,
+    mode: Mode,
+    names: Vec<(String, Ty)>,
+    problems: &'a mut Problems,
+    depth: usize,
+    /// Added to every position: for formulas inside YAML.
+    offset: (u32, u32),
+    pub(crate) used: BTreeSet<String>,
+    pub(crate) uses: BTreeSet<(String, String)>,
+    pub(crate) terms: BTreeSet<String>,
+    pub(crate) written: Vec<Written>,
+}
+
+impl<'a> Checker<'a> {
+    pub(crate) fn new(
+        world: &'a World<'a>,
+        mode: Mode,
+        names: Vec<(String, Ty)>,
+        problems: &'a mut Problems,
+    ) -> Self {
+        Self {
+            world,
+            mode,
+            names,
+            problems,
+            depth: 0,
+            offset: (0, 0),
+            used: BTreeSet::new(),
+            uses: BTreeSet::new(),
+            terms: BTreeSet::new(),
+            written: Vec::new(),
+        }
+    }
+
+    pub(crate) fn at(mut self, line: u32, column: u32) -> Self {
+        self.offset = (line - 1, column - 1);
+        self
+    }
+
+    /// Walks a piece and gives the type of its value.
+    pub(crate) fn walk(&mut self, ast: &AST) -> Ty {
+        let mut last = Ty::Unit;
+        for statement in ast.statements() {
+            last = self.statement(statement);
+        }
+        last
+    }
+
+    fn span(&self, position: Position, length: usize) -> Span {
+        place(position, self.offset, length)
+    }
+
+    fn error(
+        &mut self,
+        code: &str,
+        position: Position,
+        length: usize,
+        text: impl Into<String>,
+    ) -> &mut Diagnostic {
+        let span = self.span(position, length);
+        self.problems.error(code, span, text)
+    }
+
+    fn block(&mut self, statements: &[Stmt]) {
+        let known = self.names.len();
+        self.depth += 1;
+        for statement in statements {
+            self.statement(statement);
+        }
+        self.depth -= 1;
+        self.names.truncate(known);
+    }
+
+    fn statement(&mut self, statement: &Stmt) -> Ty {
+        match statement {
+            Stmt::Expr(expression) => return self.expression(expression),
+            Stmt::FnCall(call, position) => return self.call(call, *position),
+            Stmt::If(flow, _) => {
+                self.expression(&flow.expr);
+                self.block(flow.body.statements());
+                self.block(flow.branch.statements());
+            }
+            Stmt::For(parts, _) => {
+                let (name, counter, flow) = &**parts;
+                self.expression(&flow.expr);
+                let known = self.names.len();
+                self.names.push((name.name.to_string(), Ty::Any));
+                if let Some(counter) = counter {
+                    self.names.push((counter.name.to_string(), Ty::Int));
+                }
+                self.block(flow.body.statements());
+                self.names.truncate(known);
+            }
+            Stmt::Var(parts, ..) => {
+                let (name, value, _) = &**parts;
+                let ty = self.expression(value);
+                if self.mode == Mode::Condition {
+                    self.error("R14", name.pos, name.name.len(), "a condition introduces no names");
+                }
+                self.names.push((name.name.to_string(), ty));
+            }
+            Stmt::Assignment(parts) => {
+                let (operation, sides) = &**parts;
+                self.assignment(operation.is_op_assignment(), &sides.lhs, &sides.rhs);
+            }
+            Stmt::Block(block) => self.block(block.statements()),
+            Stmt::While(_, position) | Stmt::Do(_, _, position) => {
+                self.error("R15", *position, 1, "no endless loops here: write `for` over a list");
+            }
+            Stmt::Return(_, _, position) => {
+                self.error(
+                    "R15",
+                    *position,
+                    6,
+                    "no `return` here: a rule ends with its body; `stop: true` ends the policy",
+                );
+            }
+            Stmt::Switch(parts, _) => {
+                self.expression(&parts.0);
+                let position = statement.position();
+                self.error("R15", position, 6, "`switch` is not supported: write rules or a decision table");
+            }
+            Stmt::TryCatch(_, position) | Stmt::Import(_, position) | Stmt::Export(_, position) => {
+                self.error("R15", *position, 3, "this statement is not allowed");
+            }
+            _ => {}
+        }
+        Ty::Unit
+    }
+
+    fn assignment(&mut self, operation: bool, left: &Expr, right: &Expr) {
+        let value = self.expression(right);
+        if self.mode == Mode::Condition {
+            self.error("R14", left.start_position(), 1, "a condition changes nothing: compare with `==`");
+            return;
+        }
+        let Some((name, position)) = root(left) else {
+            self.expression(left);
+            return;
+        };
+        let plain = matches!(left, Expr::Variable(..));
+        if !plain {
+            self.expression(left);
+        }
+        let sign = if operation { "+=" } else { "=" };
+        if let Some(wanted) = self.world.results.get(&name) {
+            let (line, _) = line_column(position, self.offset);
+            self.written.push(Written { name: name.clone(), direct: self.depth == 0, sign, line });
+            if plain && !operation {
+                self.check_result(&name, wanted, &value, right);
+            }
+            return;
+        }
+        match self.names.iter().rev().find(|(known, _)| *known == name).map(|(_, ty)| ty.clone()) {
+            Some(Ty::Group(_) | Ty::Fact | Ty::Message | Ty::Term(_)) if self.mode == Mode::Body => {
+                let text = format!("`{name}` is a fact: a rule writes to results only");
+                self.error("R37", position, name.len(), text);
+            }
+            _ => {}
+        }
+    }
+
+    fn check_result(&mut self, name: &str, wanted: &Type, value: &Ty, right: &Expr) {
+        let own = Ty::of(wanted.inner());
+        let (Some(wanted_kind), Some(kind)) = (own.kind(), value.kind()) else { return };
+        let fits = comparable(wanted_kind, kind) && kind != "age";
+        if !fits {
+            let shown = literal(right).unwrap_or_else(|| "the value".to_owned());
+            let text = format!("result `{name}` is {wanted_kind}, but {shown} is {kind}");
+            self.error("R36", right.start_position(), shown.len(), text);
+        }
+        if matches!(right, Expr::FnCall(..)) {
+            self.outside_condition(right);
+        }
+    }
+
+    /// A comparison of what may be missing is true or false in a condition only.
+    fn outside_condition(&mut self, value: &Expr) {
+        if let Expr::FnCall(call, position) = value
+            && is_comparison(&call.name)
+            && call.args.iter().any(|arg| {
+                let known = self.problems.count();
+                let ty = self.expression(arg);
+                debug_assert!(known <= self.problems.count());
+                matches!(ty, Ty::Term(_) | Ty::Maybe(_))
+            })
+        {
+            self.error(
+                "R39",
+                *position,
+                call.name.len(),
+                "outside a condition a missing value would count as no",
+            );
+        }
+    }
+
+    fn expression(&mut self, expression: &Expr) -> Ty {
+        match expression {
+            Expr::BoolConstant(..) => Ty::Bool,
+            Expr::IntegerConstant(..) => Ty::Int,
+            Expr::StringConstant(..) | Expr::CharConstant(..) => Ty::Text,
+            Expr::DynamicConstant(value, _) => match value.type_name() {
+                "decimal" => Ty::Number,
+                "array" => Ty::List,
+                "map" => Ty::Map,
+                _ => Ty::Any,
+            },
+            Expr::InterpolatedString(parts, _) => {
+                for part in parts {
+                    self.expression(part);
+                }
+                Ty::Text
+            }
+            Expr::Array(items, _) => {
+                for item in items {
+                    self.expression(item);
+                }
+                Ty::List
+            }
+            Expr::Map(entries, _) => {
+                for (_, value) in &entries.0 {
+                    self.expression(value);
+                }
+                Ty::Map
+            }
+            Expr::Unit(_) => Ty::Unit,
+            Expr::Variable(parts, ..) => self.variable(&parts.1),
+            Expr::Stmt(block) => {
+                if self.mode == Mode::Condition {
+                    self.error("R14", expression.position(), 1, "a condition holds no blocks");
+                }
+                self.block(block.statements());
+                Ty::Any
+            }
+            Expr::FnCall(call, position) | Expr::MethodCall(call, position) => self.call(call, *position),
+            Expr::Dot(sides, ..) => {
+                let left = self.expression(&sides.lhs);
+                let name = root(&sides.lhs).map(|(name, _)| name);
+                self.chain(&left, name.as_deref(), &sides.rhs)
+            }
+            Expr::Index(sides, ..) => {
+                let left = self.expression(&sides.lhs);
+                self.index(&left, &sides.rhs)
+            }
+            Expr::And(sides, _) | Expr::Or(sides, _) => {
+                for side in sides.iter() {
+                    self.expression(side);
+                }
+                Ty::Bool
+            }
+            Expr::Coalesce(sides, _) => {
+                let mut last = Ty::Any;
+                for side in sides.iter() {
+                    last = self.expression(side);
+                }
+                last
+            }
+            _ => Ty::Any,
+        }
+    }
+
+    fn variable(&mut self, name: &str) -> Ty {
+        self.used.insert(name.to_owned());
+        self.names.iter().rev().find(|(known, _)| known == name).map_or(Ty::Any, |(_, ty)| ty.clone())
+    }
+
+    /// What stands right of a point.
+    fn chain(&mut self, left: &Ty, name: Option<&str>, right: &Expr) -> Ty {
+        match right {
+            Expr::Property(parts, position) => self.property(left, &parts.2, *position),
+            Expr::MethodCall(call, position) | Expr::FnCall(call, position) => {
+                self.method(left, name, call, *position)
+            }
+            Expr::Dot(sides, ..) => {
+                let middle = self.chain(left, name, &sides.lhs);
+                self.chain(&middle, None, &sides.rhs)
+            }
+            Expr::Index(sides, ..) => {
+                let middle = self.chain(left, name, &sides.lhs);
+                self.index(&middle, &sides.rhs)
+            }
+            other => self.expression(other),
+        }
+    }
+
+    fn index(&mut self, left: &Ty, right: &Expr) -> Ty {
+        match right {
+            Expr::Dot(sides, ..) => {
+                self.expression(&sides.lhs);
+                let middle = match left {
+                    Ty::Message => Ty::Maybe(Box::new(Ty::Place)),
+                    Ty::Fact => Ty::Term(TermKind::Text),
+                    _ => Ty::Any,
+                };
+                return self.chain(&middle, None, &sides.rhs);
+            }
+            other => {
+                self.expression(other);
+            }
+        }
+        if matches!(left, Ty::Message | Ty::Fact)
+            && let Expr::StringConstant(path, position) = right
+            && path.parse::<orderly_hl7::Path>().is_err()
+        {
+            self.error("R50", *position, path.len() + 2, format!("`{path}` is not a place like PID-3.1"));
+        }
+        match left {
+            Ty::Message => Ty::Maybe(Box::new(Ty::Place)),
+            Ty::Fact => Ty::Term(TermKind::Text),
+            _ => Ty::Any,
+        }
+    }
+
+    fn property(&mut self, left: &Ty, word: &str, position: Position) -> Ty {
+        let Some(vocabulary) = self.world.vocabulary else { return unit_of(left, word) };
+        match left {
+            Ty::Group(group) if group == "message" => Ty::Any,
+            Ty::Group(group) => {
+                let term = format!("{group}.{word}");
+                if let Some(info) = vocabulary.terms.get(&term) {
+                    let kind = info.kind;
+                    let deprecated = info.deprecated.clone();
+                    if let Some(text) = deprecated {
+                        let span = self.span(position, word.len());
+                        self.problems.warning("R16", span, format!("`{term}` is deprecated: {text}"));
+                    }
+                    self.terms.insert(term);
+                    return Ty::Term(kind);
+                }
+                let help = did_you_mean(&term, vocabulary.terms.keys().map(String::as_str));
+                self.error("R30", position, word.len(), format!("unknown term `{term}`")).help = help;
+                Ty::Any
+            }
+            Ty::Fact => {
+                if vocabulary.groups.contains_key(word) {
+                    return Ty::Group(word.to_owned());
+                }
+                let help = did_you_mean(word, vocabulary.groups.keys().map(String::as_str));
+                self.error("R30", position, word.len(), format!("unknown group `{word}`")).help = help;
+                Ty::Any
+            }
+            other => unit_of(other, word),
+        }
+    }
+
+    fn method(&mut self, left: &Ty, name: Option<&str>, call: &FnCallExpr, position: Position) -> Ty {
+        for argument in &call.args {
+            self.expression(argument);
+        }
+        if let Ty::Term(_) = left {
+            let text = format!("a term has no `{}()`: it may be missing", call.name);
+            self.error("R38", position, call.name.len(), text).help =
+                Some("use starts, ends, has, like_ or text(..)".into());
+            return Ty::Any;
+        }
+        if call.name == "push" {
+            if self.mode == Mode::Condition {
+                self.error("R14", position, 4, "a condition changes nothing");
+            }
+            if let Some(result) = name.filter(|name| self.world.results.contains_key(*name)) {
+                let (line, _) = line_column(position, self.offset);
+                self.written.push(Written {
+                    name: result.to_owned(),
+                    direct: self.depth == 0,
+                    sign: "push",
+                    line,
+                });
+            }
+        }
+        self.known(&call.name, call.args.len() + 1, position, left)
+    }
+
+    fn call(&mut self, call: &FnCallExpr, position: Position) -> Ty {
+        let name = call.name.as_str();
+        if let [left, right] = call.args.as_slice()
+            && call.op_token.is_some()
+        {
+            let types = (self.expression(left), self.expression(right));
+            return self.operator(name, (left, right), &types, position);
+        }
+        let types: Vec<Ty> = call.args.iter().map(|argument| self.expression(argument)).collect();
+        if name == "!" {
+            if self.mode == Mode::Condition {
+                self.error(
+                    "R32",
+                    position,
+                    1,
+                    "`!` would be true for a missing value: write the opposite test",
+                );
+            }
+            return Ty::Bool;
+        }
+        if call.op_token.is_some() {
+            return types.into_iter().next().unwrap_or(Ty::Any);
+        }
+        self.literal_names(call);
+        if let Some(wanted) = self.world.functions.get(name) {
+            if *wanted != call.args.len() {
+                let text = format!("`{name}` takes {wanted} values, here are {}", call.args.len());
+                self.error("R35", position, name.len(), text);
+            }
+            return Ty::Any;
+        }
+        self.known(name, call.args.len(), position, types.first().unwrap_or(&Ty::Unit))
+    }
+
+    fn operator(&mut self, name: &str, sides: (&Expr, &Expr), types: &(Ty, Ty), position: Position) -> Ty {
+        let (left, right) = types;
+        if is_comparison(name) {
+            if let (Some(a), Some(b)) = (left.kind(), right.kind())
+                && !comparable(a, b)
+            {
+                let text =
+                    format!("{} is {a}, {} is {b}: they never compare", shown(sides.0), shown(sides.1));
+                let help = suggestion(a, b, sides);
+                self.error("R31", position, name.len(), text).help = help;
+            }
+            return Ty::Bool;
+        }
+        match name {
+            "/" if *left == Ty::Int && *right == Ty::Int => {
+                self.error("R33", position, 1, "whole numbers divide to a whole number: write 2.0");
+                Ty::Int
+            }
+            "&" | "|" if self.mode == Mode::Condition => {
+                self.error("R32", position, 1, format!("write `{name}{name}`"));
+                Ty::Bool
+            }
+            "in" | "contains" => Ty::Bool,
+            "+" if *left == Ty::Text || *right == Ty::Text => Ty::Text,
+            "-" | "+" if *left == Ty::Date && *right == Ty::Span => Ty::Date,
+            "-" if *left == Ty::Date && *right == Ty::Date => Ty::Span,
+            "+" | "-" | "*" | "/" | "%" => match (left, right) {
+                (Ty::Int, Ty::Int) => Ty::Int,
+                (Ty::Int | Ty::Number | Ty::Term(_), Ty::Int | Ty::Number | Ty::Term(_)) => Ty::Number,
+                _ => Ty::Any,
+            },
+            _ => Ty::Any,
+        }
+    }
+
+    /// Names of code sets and tables are literals, so that dependencies are known.
+    fn literal_names(&mut self, call: &FnCallExpr) {
+        let (kind, at) = match call.name.as_str() {
+            "in_set" | "not_in_set" => ("codeset", 1),
+            "code" | "codes" | "code_back" | "find" => ("codeset", 0),
+            "decide" => ("table", 0),
+            _ => return,
+        };
+        if self.mode == Mode::Formula {
+            return;
+        }
+        match call.args.get(at) {
+            Some(Expr::StringConstant(name, position)) => {
+                let known = if kind == "table" { self.world.tables } else { self.world.sets };
+                let what = if kind == "table" { "table" } else { "code set" };
+                if !known.iter().any(|known| known == name.as_str()) {
+                    let help = did_you_mean(name, known.iter().map(String::as_str));
+                    let text = format!("unknown {what} `{name}`");
+                    self.error("R40", *position, name.len() + 2, text).help = help;
+                }
+                self.uses.insert((kind.to_owned(), name.to_string()));
+            }
+            Some(other) => {
+                let position = other.start_position();
+                self.error(
+                    "R40",
+                    position,
+                    1,
+                    "this name must be written out, so that it is known without running",
+                );
+            }
+            None => {}
+        }
+    }
+
+    fn known(&mut self, name: &str, arguments: usize, position: Position, first: &Ty) -> Ty {
+        let mode = self.mode;
+        let all = || FUNCTIONS.iter().filter(move |function| function.allowed(mode));
+        let named: Vec<&Function> = all().filter(|function| function.name == name).collect();
+        if named.is_empty() {
+            let own = self.world.functions.keys().map(String::as_str);
+            let help = did_you_mean(name, all().map(|function| function.name).chain(own));
+            self.error("R34", position, name.len(), format!("unknown function `{name}`")).help = help;
+            return Ty::Any;
+        }
+        let fits = named.iter().find(|function| (function.least..=function.most).contains(&arguments));
+        let Some(function) = fits else {
+            let wanted = named[0].least;
+            self.error(
+                "R35",
+                position,
+                name.len(),
+                format!("`{name}` takes {wanted} values, here are {arguments}"),
+            );
+            return Ty::Any;
+        };
+        match (function.gives, first) {
+            (Gives::Same, first) => first.clone(),
+            (Gives::Bool, _) => Ty::Bool,
+            (Gives::Int, _) => Ty::Int,
+            (Gives::Number, _) => Ty::Number,
+            (Gives::Text, _) => Ty::Text,
+            (Gives::Date, _) => Ty::Date,
+            (Gives::Time, _) => Ty::Time,
+            (Gives::List, _) => Ty::List,
+            (Gives::Any, _) => Ty::Any,
+        }
+    }
+}
+
+fn unit_of(left: &Ty, word: &str) -> Ty {
+    let unit = matches!(word, "years" | "months" | "weeks" | "days" | "hours" | "minutes" | "seconds");
+    if unit && *left == Ty::Int { Ty::Span } else { Ty::Any }
+}
+
+fn is_comparison(name: &str) -> bool {
+    matches!(name, "==" | "!=" | "<" | "<=" | ">" | ">=")
+}
+
+/// The variable at the left end of a chain.
+fn root(expression: &Expr) -> Option<(String, Position)> {
+    match expression {
+        Expr::Variable(parts, _, position) => Some((parts.1.to_string(), *position)),
+        Expr::Dot(sides, ..) | Expr::Index(sides, ..) => root(&sides.lhs),
+        _ => None,
+    }
+}
+
+fn literal(expression: &Expr) -> Option<String> {
+    Some(match expression {
+        Expr::StringConstant(text, _) => format!("\"{text}\""),
+        Expr::IntegerConstant(number, _) => number.to_string(),
+        Expr::BoolConstant(value, _) => value.to_string(),
+        Expr::DynamicConstant(value, _) => value.to_string(),
+        _ => return None,
+    })
+}
+
+fn shown(expression: &Expr) -> String {
+    match literal(expression).or_else(|| written(expression)) {
+        Some(text) => format!("`{text}`"),
+        None => "the other side".to_owned(),
+    }
+}
+
+fn written(expression: &Expr) -> Option<String> {
+    match expression {
+        Expr::Variable(parts, ..) => Some(parts.1.to_string()),
+        Expr::Property(parts, _) => Some(parts.2.to_string()),
+        Expr::Dot(sides, ..) => Some(format!("{}.{}", written(&sides.lhs)?, written(&sides.rhs)?)),
+        Expr::Index(sides, ..) => Some(format!("{}[{}]", written(&sides.lhs)?, literal(&sides.rhs)?)),
+        Expr::FnCall(call, _) => Some(format!("{}(..)", call.name)),
+        _ => None,
+    }
+}
+
+fn suggestion(a: &str, b: &str, sides: (&Expr, &Expr)) -> Option<String> {
+    let number = match (a, b) {
+        ("age" | "duration", "number") => literal(sides.1)?,
+        ("number", "age" | "duration") => literal(sides.0)?,
+        ("text", "number") | ("number", "text") => {
+            return Some("use number(..) or write the text as a number".into());
+        }
+        _ => return None,
+    };
+    Some(format!("write {number}.years, {number}.days or another unit"))
+}
+
+fn line_column(position: Position, offset: (u32, u32)) -> (u32, u32) {
+    let line = u32::try_from(position.line().unwrap_or(1)).unwrap_or(1);
+    let column = u32::try_from(position.position().unwrap_or(1)).unwrap_or(1);
+    let column = if line == 1 { column + offset.1 } else { column };
+    (line + offset.0, column)
+}
+
+fn place(position: Position, offset: (u32, u32), length: usize) -> Span {
+    let (line, column) = line_column(position, offset);
+    Span::at(line, column, u32::try_from(length).unwrap_or(1))
+}
+
+/// A syntax error as a diagnostic.
+pub(crate) fn syntax(
+    error: &rhai::ParseError,
+    names: &[(String, Ty)],
+    offset: (u32, u32),
+    problems: &mut Problems,
+) {
+    let rhai::ParseError(kind, position) = error;
+    if let ParseErrorType::VariableUndefined(name) = &**kind {
+        let help = did_you_mean(name, names.iter().map(|(name, _)| name.as_str()));
+        let span = place(*position, offset, name.len());
+        problems.error("R21", span, format!("Undefined variable: {name}")).help = help;
+        return;
+    }
+    problems.error("R20", place(*position, offset, 1), format!("{kind}"));
+}
+
+/// Compiles an expression and reports what is wrong.
+pub(crate) fn expression(
+    text: &str,
+    scope: &rhai::Scope<'_>,
+    names: &[(String, Ty)],
+    offset: (u32, u32),
+    problems: &mut Problems,
+) -> Option<AST> {
+    match Sandbox::engine().compile_expression_with_scope(scope, text) {
+        Ok(ast) => Some(ast),
+        Err(error) => {
+            syntax(&error, names, offset, problems);
+            None
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Gives {
+    Same,
+    Bool,
+    Int,
+    Number,
+    Text,
+    Date,
+    Time,
+    List,
+    Any,
+}
+
+struct Function {
+    name: &'static str,
+    least: usize,
+    most: usize,
+    gives: Gives,
+    /// `f` formulas, `c` conditions, `b` bodies, `m` maps.
+    modes: &'static str,
+}
+
+impl Function {
+    fn allowed(&self, mode: Mode) -> bool {
+        self.modes.contains(match mode {
+            Mode::Formula => 'f',
+            Mode::Condition => 'c',
+            Mode::Body => 'b',
+            Mode::Map => 'm',
+        })
+    }
+}
+
+const fn function(
+    name: &'static str,
+    least: usize,
+    most: usize,
+    gives: Gives,
+    modes: &'static str,
+) -> Function {
+    Function { name, least, most, gives, modes }
+}
+
+/// Every function that may be called, receiver included in the count of values.
+const FUNCTIONS: &[Function] = &[
+    function("text", 1, 1, Gives::Text, "cbm"),
+    function("text", 2, 2, Gives::Text, "fm"),
+    function("text", 1, 1, Gives::Text, "f"),
+    function("number", 1, 1, Gives::Number, "fcbm"),
+    function("number", 2, 2, Gives::Number, "fm"),
+    function("date", 1, 2, Gives::Date, "fcbm"),
+    function("datetime", 2, 2, Gives::Date, "fm"),
+    function("time", 2, 2, Gives::Time, "fm"),
+    function("has", 2, 2, Gives::Bool, "fcbm"),
+    function("all", 2, 2, Gives::Any, "fbm"),
+    function("groups", 2, 2, Gives::List, "fm"),
+    function("sum", 1, 2, Gives::Number, "fbm"),
+    function("now", 0, 0, Gives::Date, "f"),
+    function("today", 0, 0, Gives::Date, "f"),
+    function("age", 1, 1, Gives::Int, "f"),
+    function("new_control_id", 0, 0, Gives::Text, "fm"),
+    function("reformat", 2, 2, Gives::Any, "fbm"),
+    function("present", 1, 1, Gives::Bool, "fcbm"),
+    function("blank", 1, 1, Gives::Bool, "fcbm"),
+    function("absent", 1, 1, Gives::Bool, "cb"),
+    function("deleted", 1, 1, Gives::Bool, "cb"),
+    function("unreadable", 1, 1, Gives::Bool, "cb"),
+    function("in_set", 2, 2, Gives::Bool, "cbm"),
+    function("not_in_set", 2, 2, Gives::Bool, "cbm"),
+    function("not_in", 2, 2, Gives::Bool, "fcbm"),
+    function("between", 3, 3, Gives::Bool, "fcbm"),
+    function("starts", 2, 2, Gives::Bool, "fcbm"),
+    function("ends", 2, 2, Gives::Bool, "fcbm"),
+    function("like_", 2, 2, Gives::Bool, "fcbm"),
+    function("any_of", 2, 2, Gives::Bool, "cbm"),
+    function("all_of", 2, 2, Gives::Bool, "cbm"),
+    function("none_of", 2, 2, Gives::Bool, "cbm"),
+    function("count_of", 2, 2, Gives::Int, "cbm"),
+    function("code", 2, 3, Gives::Any, "bm"),
+    function("codes", 2, 2, Gives::List, "bm"),
+    function("code_back", 2, 2, Gives::Any, "bm"),
+    function("find", 2, 2, Gives::Any, "fbm"),
+    function("decide", 1, 2, Gives::Any, "b"),
+    function("push", 2, 2, Gives::Any, "cbm"),
+    function("contains", 2, 2, Gives::Bool, "fcbm"),
+    function("len", 1, 1, Gives::Int, "fcbm"),
+    function("is_empty", 1, 1, Gives::Bool, "fcbm"),
+    function("filter", 2, 2, Gives::List, "fbm"),
+    function("map", 2, 2, Gives::List, "fbm"),
+    function("some", 2, 2, Gives::Bool, "fcbm"),
+    function("count", 2, 2, Gives::Int, "fbm"),
+    function("reduce", 2, 3, Gives::Any, "fbm"),
+    function("index_of", 2, 3, Gives::Int, "fbm"),
+    function("get", 2, 2, Gives::Any, "fbm"),
+    function("first", 1, 1, Gives::Any, "fbm"),
+    function("last", 1, 1, Gives::Any, "fbm"),
+    function("join", 2, 2, Gives::Text, "fbm"),
+    function("keys", 1, 1, Gives::List, "fbm"),
+    function("values", 1, 1, Gives::List, "fbm"),
+    function("sort", 1, 2, Gives::Any, "bm"),
+    function("reverse", 1, 1, Gives::Any, "bm"),
+    function("starts_with", 2, 2, Gives::Bool, "fbm"),
+    function("ends_with", 2, 2, Gives::Bool, "fbm"),
+    function("to_upper", 1, 1, Gives::Text, "fbm"),
+    function("to_lower", 1, 1, Gives::Text, "fbm"),
+    function("trimmed", 1, 1, Gives::Text, "fbm"),
+    function("replaced", 3, 3, Gives::Text, "fbm"),
+    function("replace", 3, 3, Gives::Any, "bm"),
+    function("sub_string", 2, 3, Gives::Text, "fbm"),
+    function("split", 2, 2, Gives::List, "fbm"),
+    function("to_string", 1, 1, Gives::Text, "fbm"),
+    function("decimal", 1, 1, Gives::Number, "fbm"),
+    function("int", 1, 1, Gives::Int, "fbm"),
+    function("to_int", 1, 1, Gives::Int, "fbm"),
+    function("to_decimal", 1, 1, Gives::Number, "fbm"),
+    function("abs", 1, 1, Gives::Same, "fcbm"),
+    function("floor", 1, 1, Gives::Number, "fcbm"),
+    function("ceiling", 1, 1, Gives::Number, "fcbm"),
+    function("round", 1, 2, Gives::Number, "fcbm"),
+    function("min", 2, 2, Gives::Same, "fcbm"),
+    function("max", 2, 2, Gives::Same, "fcbm"),
+    function("copy", 2, 3, Gives::Any, "m"),
+    function("add", 2, 2, Gives::Any, "m"),
+    function("remove", 2, 2, Gives::Any, "m"),
+    function("extra", 2, 2, Gives::Any, "m"),
+];
