@@ -159,6 +159,15 @@ impl Compiler<'_> {
         let before = self.env.clone();
         let id = self.id(&keys);
         let title = keys.text("title", &mut self.problems).map(|text| text.value);
+        let waits = match verb.value.as_str() {
+            "receive" | "listen" | "delay" | "approve" => true,
+            "send" => keys.key_span("expect").is_some(),
+            _ => false,
+        };
+        if waits && keys.key_span("id").is_none() {
+            self.error("O103", verb.span, format!("`{}` can wait, so it needs an `id`", verb.value)).help =
+                Some("an id that never changes: tests, statistics and migration refer to it".into());
+        }
         let note = keys.text("note", &mut self.problems).map(|text| Arc::from(text.value));
         let when = keys.get("when").and_then(|node| self.condition(node));
         let path = self.path.clone();
@@ -188,10 +197,6 @@ impl Compiler<'_> {
             when,
             verb: verb_compiled,
         };
-        if step.rests() && step.id.is_none() {
-            self.error("O103", verb.span, format!("`{}` can wait, so it needs an `id`", verb.value)).help =
-                Some("an id that never changes: tests, statistics and migration refer to it".into());
-        }
         Some((step, exit))
     }
 
