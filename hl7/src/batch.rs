@@ -60,10 +60,8 @@ impl Iterator for Lines<'_> {
             if self.at >= bytes.len() {
                 return None;
             }
-            if self.at == 0 && bytes.starts_with(&[0xEF, 0xBB, 0xBF]) {
-                self.at = 3;
-            }
-            let start = self.at;
+            let mark = if self.at == 0 && bytes.starts_with(&[0xEF, 0xBB, 0xBF]) { 3 } else { 0 };
+            let start = self.at + mark;
             let next = memchr::memchr3(b'\r', b'\n', 0x0B, &bytes[start..]);
             self.at = next.map_or(bytes.len(), |next| start + next + 1);
             let text = &bytes[start..];
@@ -76,7 +74,8 @@ impl Iterator for Lines<'_> {
                 Some(byte) => byte.is_ascii_punctuation() || (!header && matches!(byte, b'\r' | b'\n')),
             };
             if separated && (header || matches!(id, b"BTS" | b"FTS")) {
-                return Some(Line { at: start, id: [id[0], id[1], id[2]] });
+                // A byte-order mark belongs to what follows it.
+                return Some(Line { at: start - mark, id: [id[0], id[1], id[2]] });
             }
         }
     }
@@ -182,6 +181,7 @@ mod tests {
         check("MSH|a\rPID|1\rMSH|b\r", &["MSH|a\rPID|1\r", "MSH|b\r"], 0, &[]);
         check("FHS|\rBHS|\rMSH|a\rBTS|1\rBHS|\rMSH|b\rBTS|1\rFTS|2\r", &["MSH|a\r", "MSH|b\r"], 2, &[]);
         check("BHS|\rBTS|0\r", &[], 1, &[]);
+        check("\u{feff}MSH|a\r", &["\u{feff}MSH|a\r"], 0, &[]);
     }
 
     #[test]

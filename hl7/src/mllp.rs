@@ -89,6 +89,9 @@ impl std::fmt::Debug for FrameError {
     }
 }
 
+/// How much memory an idle connection keeps for the next frame.
+const BUFFER_KEPT: usize = 16 << 10;
+
 /// Cuts the bytes of one connection into frames.
 #[derive(Debug)]
 pub struct Deframer {
@@ -282,6 +285,13 @@ impl Deframer {
         self.searched = next;
         self.open = false;
         self.return_due = bare_end;
+        if self.start == self.buffer.len() {
+            // Nothing is waiting. Most connections are idle most of the time, so a large frame's memory goes back.
+            self.buffer.clear();
+            self.buffer.shrink_to(BUFFER_KEPT);
+            self.start = 0;
+            self.searched = 0;
+        }
         let noise = std::mem::take(&mut self.noise);
         Frame { bytes, noise, bare_end, restarted: std::mem::take(&mut self.restarted) }
     }

@@ -97,6 +97,16 @@ fn an_endless_frame_is_given_up_before_its_end() {
     assert_eq!(deframer.pending(), 0);
 }
 
+#[test]
+fn an_idle_connection_gives_the_memory_of_a_large_frame_back() {
+    let mut deframer = Deframer::new(FrameLimits::default());
+    deframer.push(&frame(&vec![b'x'; 1 << 20]));
+    assert_eq!(deframer.next().unwrap().unwrap().bytes.len(), 1 << 20);
+    assert!(deframer.buffer.capacity() <= BUFFER_KEPT);
+    deframer.push(&frame(b"next"));
+    assert_eq!(deframer.next().unwrap().unwrap().bytes, b"next");
+}
+
 proptest! {
     #[test]
     fn chunks_do_not_change_what_is_read(
