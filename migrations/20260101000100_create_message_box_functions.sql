@@ -269,7 +269,9 @@ COMMENT ON FUNCTION close_expectations IS 'The awaited answers have come, or nev
 
 CREATE FUNCTION save_instances(
     p_now timestamptz,
-    p_id bigint[], p_orchestration integer[], p_config_version bigint[], p_lane integer[], p_turn bigint[],
+    p_id bigint[], p_orchestration integer[], p_config_version bigint[], p_lane integer[],
+    p_turn bigint[],      -- the turn that was read; 0: the instance is new
+    p_next_turn bigint[], -- the last turn made
     p_state smallint[], p_waiting text[], p_suspend_code text[], p_blob bytea[],
     p_ended bigint[], p_ended_turn bigint[]
 ) RETURNS integer
@@ -279,18 +281,19 @@ DECLARE
     v_want integer;
 BEGIN
     IF cardinality(p_id) > 0 THEN
-        -- p_turn is the turn read; 0: the instance is new.
         INSERT INTO instance (id, orchestration, config_version, lane, turn, state, waiting, suspend_code, state_blob,
                               started_at, updated_at)
-        SELECT u.id, u.orchestration, u.config_version, u.lane, 1, u.state, u.waiting, u.suspend_code, u.blob, p_now, p_now
-          FROM unnest(p_id, p_orchestration, p_config_version, p_lane, p_turn, p_state, p_waiting, p_suspend_code, p_blob)
-               AS u(id, orchestration, config_version, lane, turn, state, waiting, suspend_code, blob)
+        SELECT u.id, u.orchestration, u.config_version, u.lane, u.next_turn, u.state, u.waiting, u.suspend_code, u.blob,
+               p_now, p_now
+          FROM unnest(p_id, p_orchestration, p_config_version, p_lane, p_turn, p_next_turn, p_state, p_waiting,
+                      p_suspend_code, p_blob)
+               AS u(id, orchestration, config_version, lane, turn, next_turn, state, waiting, suspend_code, blob)
          WHERE u.turn = 0;
         UPDATE instance i
-           SET turn = i.turn + 1, state = u.state, waiting = u.waiting, suspend_code = u.suspend_code,
+           SET turn = u.next_turn, state = u.state, waiting = u.waiting, suspend_code = u.suspend_code,
                state_blob = u.blob, updated_at = p_now, version = i.version + 1
-          FROM unnest(p_id, p_turn, p_state, p_waiting, p_suspend_code, p_blob)
-               AS u(id, turn, state, waiting, suspend_code, blob)
+          FROM unnest(p_id, p_turn, p_next_turn, p_state, p_waiting, p_suspend_code, p_blob)
+               AS u(id, turn, next_turn, state, waiting, suspend_code, blob)
          WHERE u.turn > 0
            AND i.id = u.id
            AND i.turn = u.turn;
@@ -380,15 +383,15 @@ BEGIN
     IF p_tasks IS NOT NULL THEN
         INSERT INTO task (id, instance, ordinal, lane, orchestration, step, kind, title, roles, users, excluded, outcomes,
                           reason_for, quorum, sign, fields, snapshot, snapshot_sha256, message_id, priority, created_at,
-                          due_at, expires_at)
+                          due_at, expires_at, state, closed_at)
         SELECT t.id, t.instance, t.ordinal, t.lane, t.orchestration, t.step, t.kind, t.title, t.roles, t.users, t.excluded,
                t.outcomes, t.reason_for, t.quorum, t.sign, t.fields, t.snapshot, decode(t.snapshot_sha256, 'hex'),
-               t.message_id, t.priority, p_now, t.due_at, t.expires_at
+               t.message_id, t.priority, p_now, t.due_at, t.expires_at, t.state, CASE WHEN t.state > 1 THEN p_now END
           FROM jsonb_to_recordset(p_tasks) AS t(
                id bigint, instance bigint, ordinal integer, lane integer, orchestration integer, step text, kind text,
                title text, roles text[], users text[], excluded text[], outcomes text[], reason_for text[],
                quorum integer, sign boolean, fields jsonb, snapshot jsonb, snapshot_sha256 text, message_id bigint,
-               priority smallint, due_at timestamptz, expires_at timestamptz);
+               priority smallint, due_at timestamptz, expires_at timestamptz, state smallint);
     END IF;
     IF p_changes IS NOT NULL THEN
         UPDATE task t

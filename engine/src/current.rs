@@ -23,7 +23,11 @@ pub struct Current {
 impl Current {
     /// A configuration with its numbers.
     #[must_use]
-    pub fn new(configuration: Arc<Configuration>, directory: Directory, older: &[Arc<Configuration>]) -> Self {
+    pub fn new(
+        configuration: Arc<Configuration>,
+        directory: Directory,
+        older: &[Arc<Configuration>],
+    ) -> Self {
         let subscriptions = SubscriptionIndex::build(&configuration, &directory, older);
         Self { configuration, directory, subscriptions }
     }

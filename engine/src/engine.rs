@@ -18,6 +18,7 @@ use crate::lane::{self, Lanes};
 use crate::message_box::MessageBox;
 use crate::node::Node;
 use crate::notice::Notices;
+use crate::site::{self, ConfigurationStore};
 use crate::store::{Durability, Error, Store, partition};
 use crate::{audit, orchestrate};
 
@@ -27,12 +28,12 @@ const CLAIM_EVERY: Duration = Duration::from_secs(1);
 const DRAIN_MAX: Duration = Duration::from_secs(20);
 
 /// What an engine is started with.
-#[derive(Debug)]
 pub struct EngineOptions {
     /// The database.
     pub database: PgConnectOptions,
-    /// What runs first; later ones come by [`Engine::activate`].
-    pub configuration: Arc<Configuration>,
+    /// What runs when no version was ever deployed to the database; for tests. Otherwise the deployed one runs, and
+    /// newer ones as they appear.
+    pub configuration: Option<Arc<Configuration>>,
     /// The clock.
     pub clock: Clock,
     /// Whether the server's settings are insisted on.
@@ -44,15 +45,26 @@ pub struct EngineOptions {
 impl EngineOptions {
     /// The usual: the machine's clock, durable commits, two committers.
     #[must_use]
-    pub fn new(database: PgConnectOptions, configuration: Arc<Configuration>) -> Self {
+    pub fn new(database: PgConnectOptions) -> Self {
         Self {
             database,
-            configuration,
+            configuration: None,
             clock: Clock::system(),
             durability: Durability::Required,
             committers: 2,
         }
     }
+}
+
+/// Why an engine does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] Error),
+    /// The configuration.
+    #[error(transparent)]
+    Site(#[from] site::Error),
 }
 
 /// A running node.
@@ -65,6 +77,7 @@ pub struct Engine {
     message_box: MessageBox,
     deliveries: Deliveries,
     orchestrations: orchestrate::Worker,
+    stored: Option<Arc<ConfigurationStore>>,
     notices: Notices,
     /// Tasks that end with [`Engine::stopping`].
     tasks: TaskTracker,
@@ -81,11 +94,19 @@ impl Engine {
     /// # Errors
     ///
     /// Fails when the database cannot be reached, is not durable, or cannot be brought up to date.
-    pub async fn start(options: EngineOptions) -> Result<Arc<Self>, Error> {
+    pub async fn start(options: EngineOptions) -> Result<Arc<Self>, StartError> {
         let store = Store::open(options.database, options.clock, options.durability).await?;
         let node = Node::join(&store).await?;
-        let directory = Directory::load(&store, &options.configuration).await?;
-        let current = Current::new(options.configuration, directory, &[]);
+        let stored = match site::running(&store).await? {
+            None if options.configuration.is_some() => None,
+            _ => Some(Arc::new(ConfigurationStore::open(store.clone()).await?)),
+        };
+        let configuration = match (&stored, options.configuration) {
+            (Some(stored), _) => stored.current(),
+            (None, given) => given.ok_or(site::Error::Nothing)?,
+        };
+        let directory = Directory::load(&store, &configuration).await?;
+        let current = Current::new(configuration, directory, &[]);
         let running: Running = Arc::new(ArcSwap::from_pointee(current));
         let (lanes, notices) = (Lanes::default(), Notices::default());
         let (tasks, stopping) = (TaskTracker::new(), CancellationToken::new());
@@ -96,9 +117,17 @@ impl Engine {
         let deliveries =
             Deliveries::start(&store, &lanes, &node, &running, &notices, &committers, &stop_committers)
                 .await?;
-        let orchestrations =
-            orchestrate::Worker::start(&store, &lanes, &node, &running, &notices, &committers, &stopping)
-                .await?;
+        let orchestrations = orchestrate::Worker::start(
+            &store,
+            &lanes,
+            &node,
+            &running,
+            &notices,
+            stored.clone(),
+            &committers,
+            &stopping,
+        )
+        .await?;
         let engine = Arc::new(Self {
             store,
             running,
@@ -107,13 +136,16 @@ impl Engine {
             message_box,
             deliveries,
             orchestrations,
+            stored,
             notices,
             tasks,
             stopping,
             committers,
             stop_committers,
         });
+        // Versions with open instances are compiled now; what they wait for must be subscribed before anything comes in.
         engine.claim().await?;
+        engine.subscribe_older().await?;
         engine.keep_going();
         Ok(engine)
     }
@@ -131,6 +163,11 @@ impl Engine {
         ));
         self.tasks.spawn(audit::keep_anchoring(self.store.clone(), stop.clone()));
         self.tasks.spawn(partition::keep_ahead(self.store.clone(), stop.clone()));
+        if let Some(stored) = self.stored.clone() {
+            self.tasks.spawn(self.clone().follow(stored.clone(), stop.clone()));
+            let stop = stop.clone();
+            self.tasks.spawn(async move { stored.follow(stop).await });
+        }
         let engine = self.clone();
         self.tasks.spawn(async move {
             while stop.run_until_cancelled(tokio::time::sleep(CLAIM_EVERY)).await.is_some() {
@@ -139,6 +176,32 @@ impl Engine {
                 }
             }
         });
+    }
+
+    /// Subscribes what instances on older versions wait for.
+    async fn subscribe_older(&self) -> Result<(), Error> {
+        let older = self.orchestrations.remembered();
+        if !older.is_empty() {
+            let configuration = self.configuration();
+            let directory = Directory::load(&self.store, &configuration).await?;
+            self.running.store(Arc::new(Current::new(configuration, directory, &older)));
+        }
+        Ok(())
+    }
+
+    /// Runs every newer version as it appears, until told to stop.
+    async fn follow(self: Arc<Self>, stored: Arc<ConfigurationStore>, stop: CancellationToken) {
+        let mut changes = stored.changes();
+        while let Some(Ok(())) = stop.run_until_cancelled(changes.changed()).await {
+            if let Err(error) = self.activate(stored.current()).await {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "Could not switch to the new configuration; trying again"
+                );
+                changes.mark_changed();
+                tokio::time::sleep(CLAIM_EVERY).await;
+            }
+        }
     }
 
     /// Claims lanes that nobody has and starts them.
@@ -165,7 +228,11 @@ impl Engine {
     pub async fn activate(&self, configuration: Arc<Configuration>) -> Result<(), Error> {
         let directory = Directory::load(&self.store, &configuration).await?;
         self.orchestrations.remember(&self.running.load_full().configuration);
-        self.running.store(Arc::new(Current::new(configuration, directory, &self.orchestrations.remembered())));
+        self.running.store(Arc::new(Current::new(
+            configuration,
+            directory,
+            &self.orchestrations.remembered(),
+        )));
         self.claim().await
     }
 
@@ -187,6 +254,12 @@ impl Engine {
         self.running.load_full()
     }
 
+    /// The deployed configurations; none in tests that were given theirs.
+    #[must_use]
+    pub fn configurations(&self) -> Option<&Arc<ConfigurationStore>> {
+        self.stored.as_ref()
+    }
+
     /// The message box.
     #[must_use]
     pub fn message_box(&self) -> &MessageBox {
@@ -197,6 +270,12 @@ impl Engine {
     #[must_use]
     pub fn deliveries(&self) -> &Deliveries {
         &self.deliveries
+    }
+
+    /// The worker on orchestration lanes.
+    #[must_use]
+    pub fn orchestrations(&self) -> &orchestrate::Worker {
+        &self.orchestrations
     }
 
     /// Where notices to operators come from.

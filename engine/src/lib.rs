@@ -26,6 +26,7 @@ pub mod send;
 pub mod site;
 pub mod store;
 pub mod task;
+pub(crate) mod timer;
 pub mod tracking;
 pub mod view;
 pub mod work;

@@ -168,6 +168,32 @@ impl Node {
             .collect())
     }
 
+    /// Those of the lanes that are still this node's, with their cursors as the database has them.
+    pub(crate) async fn still_mine(&self, lanes: &[i32]) -> Result<Vec<Claimed>, Error> {
+        let rows = sqlx::query!(
+            r#"SELECT l.id, l.subscriber, l.epoch, l.base, p.to_sequence AS "to_sequence?", p.to_created_at AS "to_created_at?"
+                 FROM lane l
+                 LEFT JOIN LATERAL (
+                      SELECT to_sequence, to_created_at FROM progress WHERE lane = l.id ORDER BY from_sequence DESC LIMIT 1
+                      ) p ON true
+                WHERE l.id = ANY ($1) AND l.node = $2"#,
+            lanes,
+            self.slot
+        )
+        .fetch_all(self.store.pool())
+        .await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| Claimed {
+                lane: row.id,
+                subscriber: row.subscriber,
+                epoch: row.epoch,
+                cursor: row.to_sequence.unwrap_or(0).max(row.base),
+                cursor_at: row.to_created_at.unwrap_or(chrono::DateTime::UNIX_EPOCH),
+            })
+            .collect())
+    }
+
     /// Gives its lanes and its slot back. Nothing of this node may commit work afterwards.
     ///
     /// # Errors

@@ -1,35 +1,352 @@
-//! T2 placeholder
-use crate::configuration::Configuration;
-use crate::current::Running;
-use crate::lane::Lanes;
-use crate::node::{Claimed, Node};
-use crate::notice::Notices;
-use crate::store::{Error, Store};
-use std::sync::Arc;
+//! T2: the owner of orchestration lanes moves instances, one transaction for all lanes that have work.
+//!
+//! A batch is loaded in bulk, moved in memory by pure turns, and committed with everything the turns asked for. When a
+//! batch cannot be committed, halves of it are tried; what fails alone is parked for a person, the rest goes on.
+
+mod commit;
+mod effects;
+mod inputs;
+mod load;
+mod plan;
+mod turns;
+mod versions;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use sqlx::PgConnection;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// worker
+use crate::audit::{Chain, Purpose};
+use crate::configuration::Configuration;
+use crate::current::Running;
+use crate::lane::{Item, Lanes};
+use crate::node::{Claimed, Node};
+use crate::notice::Notices;
+use crate::site::ConfigurationStore;
+use crate::store::{Error, Store};
+use crate::timer::Timers;
+use turns::{Batch, Trouble};
+use versions::Versions;
+
+/// Work rows of one batch.
+const BATCH_MAX: usize = 200;
+/// Longest time between two looks at timers.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// Attempts at one piece of work before it is parked.
+const ATTEMPTS_MAX: u32 = 5;
+
+/// What moves an instance: a piece of work, or a timer of an owned lane.
 #[derive(Debug, Clone)]
-pub struct Worker;
+pub(crate) enum Moved {
+    Item(Box<Item>),
+    Timer { instance: i64, token: u32 },
+}
+
+/// The node's worker on orchestration lanes. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Worker {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    store: Store,
+    lanes: Lanes,
+    node: Arc<Node>,
+    running: Running,
+    notices: Notices,
+    versions: Versions,
+    owned: Mutex<Vec<i32>>,
+    notify: Arc<Notify>,
+    busy: AtomicBool,
+}
+
 impl Worker {
+    /// Starts the worker; it ends on `stop`, after the batch it is at.
+    #[expect(clippy::too_many_arguments, reason = "called once, by the assembly")]
     pub(crate) async fn start(
-        _: &Store,
-        _: &Lanes,
-        _: &Arc<Node>,
-        _: &Running,
-        _: &Notices,
-        _: &TaskTracker,
-        _: &CancellationToken,
+        store: &Store,
+        lanes: &Lanes,
+        node: &Arc<Node>,
+        running: &Running,
+        notices: &Notices,
+        stored: Option<Arc<ConfigurationStore>>,
+        tasks: &TaskTracker,
+        stop: &CancellationToken,
     ) -> Result<Self, Error> {
-        Ok(Self)
+        let shared = Arc::new(Shared {
+            store: store.clone(),
+            lanes: lanes.clone(),
+            node: node.clone(),
+            running: running.clone(),
+            notices: notices.clone(),
+            versions: Versions::new(running, stored),
+            owned: Mutex::default(),
+            notify: Arc::new(Notify::new()),
+            busy: AtomicBool::new(false),
+        });
+        let mut connection = store.connection().await?;
+        let chain = Chain::open(&mut connection, store, Purpose::Orchestrate).await?;
+        let mover = Mover { shared: shared.clone(), connection, chain, timers: Timers::default() };
+        tasks.spawn(mover.run(stop.clone()));
+        Ok(Self { shared })
     }
-    pub(crate) async fn open(&self, _: &[Claimed]) -> Result<(), Error> {
+
+    /// Starts lanes that this node just claimed. Versions that their instances run on are compiled first.
+    pub(crate) async fn open(&self, claimed: &[Claimed]) -> Result<(), Error> {
+        if claimed.is_empty() {
+            return Ok(());
+        }
+        let lanes: Vec<i32> = claimed.iter().map(|lane| lane.lane).collect();
+        let versions =
+            sqlx::query_scalar!("SELECT DISTINCT config_version FROM instance WHERE lane = ANY ($1)", &lanes)
+                .fetch_all(self.shared.store.pool())
+                .await?;
+        self.shared.versions.need(versions).await;
+        for lane in claimed {
+            self.shared.lanes.open(lane, self.shared.notify.clone());
+        }
+        self.shared.owned().extend(lanes);
+        self.shared.notify.notify_one();
         Ok(())
     }
-    pub(crate) fn remember(&self, _: &Arc<Configuration>) {}
-    pub(crate) fn remembered(&self) -> Vec<Arc<Configuration>> { Vec::new() }
-    pub(crate) fn is_idle(&self) -> bool {
-        true
+
+    /// Keeps a configuration that is about to be replaced: its instances run on.
+    pub(crate) fn remember(&self, configuration: &Arc<Configuration>) {
+        self.shared.versions.remember(configuration);
     }
+
+    /// Older configurations with open instances, as far as they are compiled.
+    pub(crate) fn remembered(&self) -> Vec<Arc<Configuration>> {
+        self.shared.versions.all()
+    }
+
+    /// True when no batch is under way.
+    pub(crate) fn is_idle(&self) -> bool {
+        !self.shared.busy.load(Ordering::SeqCst)
+    }
+
+    /// Looks for due timers now; for tests that moved the clock.
+    pub fn look(&self) {
+        self.shared.notify.notify_one();
+    }
+}
+
+impl Shared {
+    fn owned(&self) -> std::sync::MutexGuard<'_, Vec<i32>> {
+        self.owned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The loop with its connection and its audit chain.
+struct Mover {
+    shared: Arc<Shared>,
+    connection: PgConnection,
+    chain: Chain,
+    timers: Timers,
+}
+
+impl Mover {
+    async fn run(mut self, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            let batch = self.next_batch().await;
+            if batch.is_empty() {
+                self.shared.busy.store(false, Ordering::SeqCst);
+                let now = self.shared.store.clock().now();
+                let pause = self.timers.next().map_or(LOOK_EVERY, |at| {
+                    (at - now).to_std().unwrap_or(Duration::from_millis(1)).min(LOOK_EVERY)
+                });
+                tokio::select! {
+                    () = stop.cancelled() => break,
+                    () = self.shared.notify.notified() => {}
+                    () = tokio::time::sleep(pause) => {}
+                }
+                continue;
+            }
+            self.shared.busy.store(true, Ordering::SeqCst);
+            self.move_all(batch).await;
+        }
+        self.shared.busy.store(false, Ordering::SeqCst);
+        if let Err(error) = self.chain.close(&mut self.connection).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "Could not close an audit chain");
+        }
+    }
+
+    async fn next_batch(&mut self) -> Vec<Moved> {
+        if !self.shared.node.may_act() {
+            return Vec::new();
+        }
+        let owned = self.shared.owned().clone();
+        if let Err(error) = self.timers.look(&self.shared.store, &owned).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "Could not look for timers");
+        }
+        // Set before the work leaves the lanes, so that nobody sees both empty.
+        self.shared.busy.store(true, Ordering::SeqCst);
+        let due = self.timers.take(self.shared.store.clock().now(), BATCH_MAX);
+        let mut batch: Vec<Moved> =
+            due.into_iter().map(|due| Moved::Timer { instance: due.instance, token: due.token }).collect();
+        let items = self.shared.lanes.take(&owned, BATCH_MAX);
+        batch.extend(items.into_iter().map(|item| Moved::Item(Box::new(item))));
+        batch
+    }
+
+    /// Commits a batch, in halves where the whole cannot be.
+    async fn move_all(&mut self, batch: Vec<Moved>) {
+        let mut rest = vec![(batch, 0_u32)];
+        while let Some((mut batch, attempts)) = rest.pop() {
+            let trouble = match self.attempt(&batch).await {
+                Ok(()) => continue,
+                Err(trouble) => trouble,
+            };
+            match self.judge(&trouble, attempts) {
+                Verdict::Again => rest.push((batch, attempts + 1)),
+                Verdict::Halve if batch.len() > 1 => {
+                    // Lanes stand one after the other, each in sequence: any cut leaves beginnings of lanes in front.
+                    let second = batch.split_off(batch.len() / 2);
+                    rest.push((second, 0));
+                    rest.push((batch, 0));
+                }
+                Verdict::Halve => self.park_alone(&batch, &trouble).await,
+                Verdict::Reload => {
+                    self.reload().await;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn judge(&self, trouble: &Trouble, attempts: u32) -> Verdict {
+        let error = match trouble {
+            Trouble::Panicked => return Verdict::Halve,
+            Trouble::Store(error) => error,
+        };
+        let state = error.sql_state().unwrap_or_default();
+        if error.constraint() == Some("progress_once_per_range") || !error.surely_not_committed() {
+            return Verdict::Reload;
+        }
+        match state.as_str() {
+            // Moved or taken by somebody else, or a deadlock: what is loaded anew may fit.
+            "OB002" | "OB003" | "40P01" | "40001" if attempts < ATTEMPTS_MAX => Verdict::Again,
+            _ => {
+                tracing::error!(
+                    error = error as &dyn std::error::Error,
+                    "Could not commit turns; looking for the one that cannot"
+                );
+                Verdict::Halve
+            }
+        }
+    }
+
+    /// Loads, moves and commits.
+    async fn attempt(&mut self, batch: &[Moved]) -> Result<(), Trouble> {
+        let shared = self.shared.clone();
+        let current = shared.running.load_full();
+        let now = shared.store.clock().now();
+        let items: Vec<Item> = batch
+            .iter()
+            .map(|moved| match moved {
+                Moved::Item(item) => item.as_ref().clone(),
+                Moved::Timer { instance, token } => load::of_timer(*instance, *token),
+            })
+            .collect();
+        let loaded =
+            load::load(&mut self.connection, &shared.store, &shared.versions, &current, &items).await?;
+        let mut moving = Batch::new(&shared.store, &current, now, loaded);
+        for moved in batch {
+            moving.take(moved, &mut self.connection).await?;
+        }
+        self.commit(batch, moving.plan, now).await?;
+        Ok(())
+    }
+
+    /// One piece of work cannot be committed: it is parked, and an instance it was for is suspended.
+    async fn park_alone(&mut self, batch: &[Moved], trouble: &Trouble) {
+        let (code, text) = match trouble {
+            Trouble::Panicked => {
+                ("panic", "The turn stopped with a defect of the program; nothing of it was kept.")
+            }
+            Trouble::Store(_) => ("turn.not_stored", "The turn could not be stored; nothing of it was kept."),
+        };
+        let shared = self.shared.clone();
+        let current = shared.running.load_full();
+        let now = shared.store.clock().now();
+        for moved in batch {
+            let Moved::Item(item) = moved else {
+                tracing::error!(code, "A timer cannot be fired; it comes up again after a restart");
+                continue;
+            };
+            let mut parking = Batch::new(&shared.store, &current, now, load::Loaded::default());
+            parking.park(item, code, text);
+            if let Err(error) = self.commit(batch, parking.plan, now).await {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    lane = item.lane,
+                    "Could not park work"
+                );
+                self.reload().await;
+                return;
+            }
+            if let Some(instance) = item.instance {
+                self.suspend(instance, code, text).await;
+            }
+        }
+    }
+
+    async fn suspend(&mut self, instance: i64, code: &str, text: &str) {
+        let hit = sqlx::query!(
+            "UPDATE instance SET state = 2, suspend_code = $2, waiting = $3, version = version + 1 WHERE id = $1",
+            instance,
+            code,
+            text
+        )
+        .execute(&mut self.connection)
+        .await;
+        if let Err(error) = hit {
+            tracing::error!(error = &error as &dyn std::error::Error, "Could not suspend an instance");
+        }
+    }
+
+    /// What is in memory may be wrong: connects anew, reads the cursors, goes on from the log.
+    async fn reload(&mut self) {
+        loop {
+            if let Ok(mut connection) = self.shared.store.connection().await
+                && let Ok(chain) =
+                    Chain::open(&mut connection, &self.shared.store, Purpose::Orchestrate).await
+            {
+                self.connection = connection;
+                self.chain = chain;
+                self.timers.clear();
+                if self.reload_lanes().await.is_ok() {
+                    return;
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    async fn reload_lanes(&mut self) -> Result<(), Error> {
+        let owned = self.shared.owned().clone();
+        let mine = self.shared.node.still_mine(&owned).await?;
+        for lane in &owned {
+            match mine.iter().find(|claimed| claimed.lane == *lane) {
+                Some(claimed) => self.shared.lanes.open(claimed, self.shared.notify.clone()),
+                None => {
+                    tracing::warn!(lane, "Another node has lane {lane} now; giving it up");
+                    self.shared.lanes.close(*lane);
+                }
+            }
+        }
+        self.shared.owned().retain(|lane| mine.iter().any(|claimed| claimed.lane == *lane));
+        Ok(())
+    }
+}
+
+enum Verdict {
+    Again,
+    Halve,
+    Reload,
 }

@@ -239,8 +239,16 @@ pub struct Step {
     pub outcome: String,
     /// Why, in words.
     pub reason: String,
-    /// Trace of the rules, as the JSON of rules-language.md section 10; empty without.
+    /// Trace of the rules as JSON, for those who may read messages; empty without.
     pub trace: String,
+    /// Title as written, or empty.
+    pub title: String,
+    /// What was looked at and what it was, for those who may read messages.
+    pub sensitive: Vec<(String, String)>,
+    /// Policy that ran, or empty.
+    pub policy: String,
+    /// Rules of it that fired.
+    pub fired: Vec<String>,
 }
 
 /// A message that a turn made or sent.

@@ -26,6 +26,7 @@ use crate::notice::Notices;
 use crate::store::{Error, Store};
 use crate::work::{Detail, Kind};
 
+pub(crate) use committer::RangeColumns;
 pub use types::{Answer, Outcome, SendWork};
 
 /// Deliveries of one lane that may wait for their commit.

@@ -99,15 +99,17 @@ impl SubscriptionIndex {
     }
 
     fn add_orchestration(&mut self, enlisted: &Enlisted, directory: &Directory, may_activate: bool) {
-        let Some(subscriber) = directory.subscriber(SubscriberKind::Orchestration, &enlisted.name) else { return };
+        let Some(subscriber) = directory.subscriber(SubscriberKind::Orchestration, &enlisted.name) else {
+            return;
+        };
         let subscriptions = enlisted.definition.subscriptions();
         for subscription in subscriptions {
             if subscription.activates.is_some() && !may_activate {
                 continue;
             }
-            let openers = subscriptions
-                .iter()
-                .filter(|other| other.activates.is_some() && other.set.is_some() && other.set == subscription.set);
+            let openers = subscriptions.iter().filter(|other| {
+                other.activates.is_some() && other.set.is_some() && other.set == subscription.set
+            });
             self.entries.push(Entry {
                 subscriber: subscriber.id,
                 filter: subscription.filter.clone(),
@@ -144,7 +146,12 @@ impl SubscriptionIndex {
 
     /// Everybody who must see a message with these properties; nobody twice for the same reason.
     #[must_use]
-    pub fn matching(&self, properties: &Properties, arrival: Arrival<'_>, directory: &Directory) -> Vec<Route> {
+    pub fn matching(
+        &self,
+        properties: &Properties,
+        arrival: Arrival<'_>,
+        directory: &Directory,
+    ) -> Vec<Route> {
         let mut routes: Vec<Route> = Vec::new();
         let by_type = self.by_type.get(&properties.text(TYPE)).map(Vec::as_slice).unwrap_or_default();
         for number in by_type.iter().chain(&self.any_type) {
@@ -181,7 +188,8 @@ impl SubscriptionIndex {
         directory: &Directory,
         routes: &mut Vec<Route>,
     ) {
-        let Target::Orchestration { definition, port, receive_port, activates, set, accepts, convoy } = &entry.target
+        let Target::Orchestration { definition, port, receive_port, activates, set, accepts, convoy } =
+            &entry.target
         else {
             return;
         };

@@ -34,7 +34,8 @@ pub async fn database() -> PgConnectOptions {
 }
 
 pub async fn start(database: &PgConnectOptions, configuration: Arc<Configuration>) -> Arc<Engine> {
-    let mut options = EngineOptions::new(database.clone(), configuration);
+    let mut options = EngineOptions::new(database.clone());
+    options.configuration = Some(configuration);
     options.durability = Durability::NotCheckedForTests;
     Engine::start(options).await.unwrap()
 }

@@ -1,0 +1,128 @@
+//! What one T2 writes.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use orderly_hl7::Message;
+use orderly_orchestrations::State;
+use serde_json::Value as Json;
+
+use crate::configuration::Configuration;
+use crate::notice::Notice;
+use crate::parked;
+use crate::tracking::Entry;
+use crate::work::NewWork;
+
+/// An instance in the memory of a batch.
+pub(super) struct Live {
+    pub(super) id: i64,
+    /// Number in the table `subscriber`.
+    pub(super) orchestration: i32,
+    pub(super) name: String,
+    pub(super) configuration: Arc<Configuration>,
+    pub(super) lane: i32,
+    /// Turn that was read; 0: it is new.
+    pub(super) read_turn: i64,
+    /// Last turn made.
+    pub(super) turn: i64,
+    pub(super) state: Option<State>,
+    pub(super) stand: Stand,
+    /// It was moved in this batch.
+    pub(super) moved: bool,
+}
+
+/// Where an instance stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Stand {
+    Waiting(String),
+    Suspended { code: String, text: String },
+    Ended,
+}
+
+/// A message to store.
+pub(super) struct Stored {
+    pub(super) id: i64,
+    pub(super) parent: Option<i64>,
+    pub(super) source: i32,
+    pub(super) message: Message,
+    pub(super) sha256: [u8; 32],
+    pub(super) message_type: String,
+    pub(super) control_id: Option<String>,
+    pub(super) patient: Option<String>,
+}
+
+/// A correlation to open.
+pub(super) struct Opened {
+    pub(super) orchestration: i32,
+    pub(super) set: String,
+    pub(super) key: [u8; 16],
+    pub(super) instance: i64,
+    pub(super) lane: i32,
+    pub(super) shared: bool,
+}
+
+/// An answer to wait for.
+pub(super) struct Expected {
+    pub(super) message: i64,
+    pub(super) instance: i64,
+    pub(super) send: i32,
+    pub(super) lane: i32,
+    pub(super) control_id: String,
+    pub(super) port: i32,
+    pub(super) kind: String,
+}
+
+/// A mail whose recipients are not looked up yet.
+pub(super) struct PendingMail {
+    pub(super) instance: i64,
+    pub(super) roles: Vec<String>,
+    pub(super) users: Vec<String>,
+    pub(super) subject: String,
+    pub(super) body: String,
+    pub(super) link: Option<String>,
+    pub(super) config_version: i64,
+}
+
+/// A task to create.
+pub(super) struct NewTask {
+    pub(super) instance: i64,
+    pub(super) ordinal: u32,
+    pub(super) row: Json,
+}
+
+/// Rows of one T2.
+#[derive(Default)]
+pub(super) struct Plan {
+    pub(super) instances: HashMap<i64, Live>,
+    pub(super) stored: Vec<Stored>,
+    pub(super) work: Vec<NewWork>,
+    /// Messages by id, as far as memory has them.
+    pub(super) messages: HashMap<i64, Message>,
+    pub(super) fired: Vec<(i64, u32)>,
+    pub(super) cancelled: Vec<(i64, u32)>,
+    pub(super) timers: BTreeMap<(i64, u32), (i32, DateTime<Utc>)>,
+    pub(super) opened: Vec<Opened>,
+    pub(super) expected: Vec<Expected>,
+    pub(super) withdrawn: Vec<(i64, u32)>,
+    pub(super) tasks: Vec<NewTask>,
+    pub(super) changes: Vec<Json>,
+    pub(super) mails: Vec<PendingMail>,
+    pub(super) parked: parked::Columns,
+    pub(super) entries: Vec<Entry>,
+    pub(super) notices: Vec<Notice>,
+}
+
+impl Plan {
+    /// An ended instance holds and awaits nothing any more; what this batch prepared for it is dropped.
+    pub(super) fn forget_waits_of(&mut self, instance: i64) {
+        self.opened.retain(|opened| opened.instance != instance);
+        self.expected.retain(|expected| expected.instance != instance);
+        self.timers.retain(|(owner, _), _| *owner != instance);
+        for task in self.tasks.iter_mut().filter(|task| task.instance == instance) {
+            if task.row["state"] == 0 {
+                task.row["state"] = 4.into();
+            }
+        }
+    }
+}
