@@ -205,8 +205,11 @@ impl Edit {
     ///
     /// # Errors
     ///
-    /// As [`Edit::copy_segment`]; also when there is no such segment.
+    /// As [`Edit::copy_segment`]; also when there is no such segment, or when something else would replace MSH.
     pub fn replace_segment(&mut self, index: usize, segment: &Segment<'_>) -> Result<(), EditError> {
+        if index == 0 && segment.id() != "MSH" {
+            return Err(EditError::NoSegment("MSH".to_owned()));
+        }
         let bytes = self.transcoded(segment)?;
         let line = self.lines.get_mut(index).ok_or_else(|| EditError::NoSegment(segment.id().to_owned()))?;
         line.text = Text::New(bytes);
@@ -223,7 +226,10 @@ impl Edit {
             bytes.extend_from_slice(line.end.bytes(base));
         }
         bytes.extend_from_slice(&base[self.after]);
-        Message::parse_with(bytes, self.base.options()).unwrap_or(self.base)
+        let mut options = *self.base.options();
+        options.limits.bytes_max = usize::MAX;
+        Message::parse_with(bytes, &options)
+            .expect("no edit touches the MSH-1 and MSH-2 of a readable message")
     }
 
     /// The line end that this message uses, so that a new line does not change how the others are read.
@@ -416,3 +422,6 @@ impl Place {
         self.missing.extend(std::iter::repeat_n(separator, number + 1 - found));
     }
 }
+
+#[cfg(test)]
+mod tests;
