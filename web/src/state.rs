@@ -1,5 +1,6 @@
 //! What handlers share.
 
+use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use arc_swap::ArcSwap;
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use orderly_engine::capability::Roles;
-use orderly_engine::configuration::Configuration;
+use orderly_engine::configuration::{Configuration, SiteClass};
 use orderly_engine::people::{Passwords, SessionLimits};
 use orderly_engine::store::Store;
 use sqlx::PgPool;
@@ -40,6 +41,40 @@ pub struct SiteFacts {
     pub production: bool,
     /// The roles and what they allow.
     pub roles: Roles,
+    /// Titles of the orchestrations, by name.
+    pub orchestrations: HashMap<String, String>,
+}
+
+impl SiteFacts {
+    /// What pages need of a configuration.
+    pub fn of(configuration: &Configuration) -> Self {
+        let site = &configuration.site;
+        let word = if site.environment == "local" { site.class.word() } else { &site.environment };
+        let mut letters = word.chars();
+        let environment =
+            letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect());
+        Self {
+            name: site.name.clone(),
+            title: site.title.clone(),
+            timezone: site.timezone,
+            environment,
+            production: site.class == SiteClass::Production,
+            roles: Roles(configuration.roles.clone()),
+            orchestrations: configuration
+                .orchestrations
+                .values()
+                .map(|enlisted| (enlisted.name.clone(), enlisted.definition.title().to_owned()))
+                .collect(),
+        }
+    }
+
+    /// The title of an orchestration; its name in words when this configuration does not have it.
+    pub(crate) fn orchestration(&self, name: &str) -> String {
+        match self.orchestrations.get(name) {
+            Some(title) if !title.is_empty() => title.clone(),
+            _ => crate::work::words(name),
+        }
+    }
 }
 
 /// Parts of the program that pages call. Cheap to clone.
@@ -52,8 +87,6 @@ pub struct Parts {
     pub store: Store,
     /// The configuration that runs; replaced when another becomes live.
     pub configuration: Arc<ArcSwap<Configuration>>,
-    /// Replaced when another configuration becomes live.
-    pub site: Arc<ArcSwap<SiteFacts>>,
     /// Hashes and checks passwords.
     pub passwords: Passwords,
     /// What `/metrics` prints; none in tests.
@@ -80,7 +113,7 @@ impl AppState {
 
     /// The site as it is now; keep it for the whole request.
     pub fn site_now(&self) -> Arc<SiteFacts> {
-        self.site.load_full()
+        Arc::new(SiteFacts::of(&self.configuration.load()))
     }
 }
 

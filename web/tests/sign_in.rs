@@ -11,7 +11,7 @@ use support::Console;
 async fn a_person_signs_in_and_sees_name_and_role() {
     let console = Console::start().await;
     let browser = console.signed_in("h.nair").await;
-    browser.get("/me").await.expect(StatusCode::OK).says("Hari Nair").says("auditor");
+    browser.get("/me").await.expect(StatusCode::OK).says("Hari Nair").says("Auditor");
 }
 
 #[tokio::test]

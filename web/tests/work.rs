@@ -132,7 +132,7 @@ async fn a_task_of_others_shows_nothing_of_itself() {
     let console = Console::start().await;
     let task = tasks::make(&console, NewTask { roles: vec!["duty-physician"], ..NewTask::default() }).await;
     let browser = console.signed_in("a.lind").await;
-    let page = browser.get(&task).await.expect(StatusCode::FORBIDDEN).says("duty physician");
+    let page = browser.get(&task).await.expect(StatusCode::FORBIDDEN).says("Duty physician");
     assert!(!page.body.contains("TANAKA") && !page.body.contains("Potassium"));
     browser.get("/tasks/zzzz").await.expect(StatusCode::NOT_FOUND);
     browser.get("/tasks/0000000000042").await.expect(StatusCode::NOT_FOUND);

@@ -142,12 +142,9 @@ fn check_page(visit: &Visit, task: &TaskView, typed: &Typed, error: Option<Strin
     let label = words(&typed.outcome);
     let first = task.outcomes.first() == Some(&typed.outcome);
     let left = i64::from(task.quorum) - task.votes.len() as i64;
-    let orchestration = words(&task.orchestration);
+    let orchestration = visit.guest.site.orchestration(&task.orchestration);
     let next = if first && left > 1 {
-        format!(
-            "Your vote is kept. {orchestration} goes on when {} more must agree and has done so.",
-            people_left(left - 1)
-        )
+        format!("Your vote is kept. “{orchestration}” goes on when {} agreed.", people_left(left - 1))
     } else {
         format!("The task is closed, and “{orchestration}” goes on at once with “{label}”.")
     };
@@ -182,7 +179,7 @@ fn check_page(visit: &Visit, task: &TaskView, typed: &Typed, error: Option<Strin
 }
 
 fn people_left(count: i64) -> String {
-    if count == 1 { "one more person".to_owned() } else { format!("{count} more people") }
+    if count == 1 { "one more person has".to_owned() } else { format!("{count} more people have") }
 }
 
 async fn sign(state: &AppState, visit: &Visit, password: String) -> Result<Result<(), String>, Failure> {

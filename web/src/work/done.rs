@@ -2,7 +2,6 @@
 
 use askama::Template;
 use axum::extract::{Path, State};
-use chrono::SecondsFormat;
 use orderly_engine::task::TaskState;
 use orderly_engine::view::work::{self, Filter, Part};
 
@@ -56,7 +55,7 @@ pub(crate) async fn show(State(state): State<AppState>, visit: Visit, Path(id): 
         .crumb("My tasks", "/tasks")
         .crumb(words(&task.kind), href(&task))
         .width(Width::Form);
-    let orchestration = words(&task.orchestration);
+    let orchestration = visit.guest.site.orchestration(&task.orchestration);
     let complete = !task.state.is_open();
     let next = match task.state {
         TaskState::Open | TaskState::SecondPerson => {
@@ -84,11 +83,7 @@ pub(crate) async fn show(State(state): State<AppState>, visit: Visit, Path(id): 
         at: shell.exact_time(vote.at),
         reason: vote.reason.clone(),
         signed: vote.signed,
-        evidence: format!(
-            "{} · {}",
-            task.snapshot_sha256.iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>(),
-            vote.at.to_rfc3339_opts(SecondsFormat::Millis, true)
-        ),
+        evidence: task.snapshot_sha256.iter().take(8).map(|byte| format!("{byte:02x}")).collect(),
         tag: status(task.state, task.outcome.as_deref()),
         next,
         task: href(&task),

@@ -168,7 +168,7 @@ fn row(line: Line, shell: &Shell, visit: &Visit) -> Row {
     Row {
         href: format!("/tasks/{}", line.id),
         kind: words(&line.kind),
-        asked_by: words(&line.orchestration),
+        asked_by: visit.guest.site.orchestration(&line.orchestration),
         patient: masked(line.patient.as_deref()),
         due: line.due_at.map(|due| shell.near_time(due)),
         left,

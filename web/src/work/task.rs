@@ -191,6 +191,8 @@ async fn build(
             format!("in {}", duration(due - now))
         }
     });
+    let asked_by = visit.guest.site.orchestration(&task.orchestration);
+    let named = work::titles(state.pool(), &task.users).await?;
     let closed = no_form(visit, task, &shell);
     let wrong_of =
         |name: &str| typed.wrong.iter().find(|(field, _)| field == name).map(|(_, mend)| mend.clone());
@@ -203,12 +205,12 @@ async fn build(
         patient: message.as_ref().and_then(|message| facts::patient(message, now, zone)),
         facts: fact_rows(task, message.as_ref()),
         observations: message.as_ref().map(facts::observations).unwrap_or_default(),
-        asked_by: words(&task.orchestration),
-        offered_to: offered_to(visit, task),
+        asked_by: asked_by.clone(),
+        offered_to: offered_to(visit, task, &named),
         links: links(visit, task),
         attached: attached(visit, task, open),
         opened,
-        history: history(task, &shell, late),
+        history: history(task, &shell, late, &asked_by),
         closed,
         action: format!("{}/check", href(task)),
         form_key: form::new_key(),
@@ -309,9 +311,12 @@ fn plain(value: &Value) -> String {
     }
 }
 
-fn offered_to(visit: &Visit, task: &TaskView) -> String {
+fn offered_to(visit: &Visit, task: &TaskView, named: &[(String, String)]) -> String {
     let mut who = visit.guest.site.roles.titles(&task.roles);
-    who.extend(task.users.iter().cloned());
+    for user in &task.users {
+        let title = named.iter().find(|(name, _)| name == user).map(|(_, title)| title.clone());
+        who.push(title.unwrap_or_else(|| format!("{user} (means nobody here)")));
+    }
     who.join(", ")
 }
 
@@ -453,14 +458,9 @@ fn inputs(task: &TaskView, typed: &Typed) -> Vec<Input> {
         .collect()
 }
 
-fn history(task: &TaskView, shell: &Shell, late: bool) -> Vec<Event> {
+fn history(task: &TaskView, shell: &Shell, late: bool, asked_by: &str) -> Vec<Event> {
     let event = |at, text: String, detail: String, tone| Event { at: shell.time(at), text, detail, tone };
-    let mut events = vec![event(
-        task.created_at,
-        "Task made".into(),
-        format!("by {}", words(&task.orchestration)),
-        "info",
-    )];
+    let mut events = vec![event(task.created_at, "Task made".into(), format!("by “{asked_by}”"), "info")];
     for vote in &task.votes {
         let signed = if vote.signed { ", signed" } else { "" };
         let text = format!("{} chose “{}”{signed}", vote.title, words(&vote.outcome));

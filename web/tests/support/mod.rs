@@ -16,11 +16,11 @@ use indexmap::IndexMap;
 use orderly_engine::capability::{Role, Roles, bundle};
 use orderly_engine::clock::Clock;
 use orderly_engine::configuration::{
-    Address, Configuration, ReceiveLocation, ReceivePort, RuleBook, SendPort,
+    Address, Configuration, ReceiveLocation, ReceivePort, RuleBook, SendPort, SiteClass,
 };
 use orderly_engine::people::{self, NewPerson, Passwords, Person, Strength};
 use orderly_engine::store::{Durability, Store, testing};
-use orderly_web::{AppState, ConsoleOptions, Parts, SiteFacts};
+use orderly_web::{AppState, ConsoleOptions, Parts};
 use sqlx::PgPool;
 use tower::ServiceExt;
 
@@ -48,7 +48,7 @@ pub const PEOPLE: &[(&str, &str, &str, &str)] = &[
 pub fn roles() -> Roles {
     let mut roles = IndexMap::new();
     for (_, _, role, like) in PEOPLE {
-        let title = role.replace('-', " ");
+        let title = format!("{}{}", role[..1].to_uppercase(), role[1..].replace('-', " "));
         let role_of = Role {
             title,
             capabilities: bundle(like).unwrap(),
@@ -80,6 +80,11 @@ pub fn configuration() -> Configuration {
         send.party = Some(name.to_owned());
         configuration.send_ports.insert(name.to_owned(), send);
     }
+    configuration.site.name = "northgate".into();
+    configuration.site.title = "Northgate Hospital".into();
+    configuration.site.timezone = chrono_tz::Europe::Amsterdam;
+    configuration.site.class = SiteClass::Test;
+    configuration.roles = roles().0;
     configuration
 }
 
@@ -94,18 +99,9 @@ impl Console {
         let store = Store::open(database, clock.clone(), Durability::NotCheckedForTests).await.unwrap();
         let pool = store.pool().clone();
         let passwords = Passwords::new(Strength::Test).unwrap();
-        let site = SiteFacts {
-            name: "northgate".into(),
-            title: "Northgate Hospital".into(),
-            timezone: chrono_tz::Europe::Amsterdam,
-            environment: "Test".into(),
-            production: false,
-            roles: roles(),
-        };
         let state = AppState::new(Parts {
             store: store.clone(),
             configuration: Arc::new(ArcSwap::from_pointee(configuration())),
-            site: Arc::new(ArcSwap::from_pointee(site)),
             passwords: passwords.clone(),
             metrics: None,
             options,
