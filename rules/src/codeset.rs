@@ -287,6 +287,7 @@ impl CodeSet {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "one key after the other, nothing nested")]
 fn read_head(stem: &str, text: &str, problems: &mut Problems) -> Option<(CodeSet, Vec<&'static str>)> {
     let codes = &Codes::RULES;
     // The mark becomes blanks, so that places stay true.

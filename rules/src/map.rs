@@ -45,6 +45,7 @@ pub(crate) struct RhaiMap {
 }
 
 /// Compiles a map; nothing comes back when it has errors.
+#[expect(clippy::too_many_lines, reason = "one key after the other, nothing nested")]
 pub(crate) fn compile(
     stem: &str,
     file: &str,

@@ -1,6 +1,8 @@
 //! Policies: compiled once, run per message in microseconds, traced when somebody asks why.
 
+mod bind;
 mod compile;
+mod head;
 mod run;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,8 +13,10 @@ use rhai::AST;
 
 use crate::value::{Type, Value};
 
-pub(crate) use compile::{Known, compile, read_facts, read_type, valid_name};
-pub(crate) use run::{bind_facts, message_time, run, surroundings};
+pub(crate) use bind::{bind_facts, message_time, surroundings};
+pub(crate) use compile::{Known, compile, valid_name};
+pub(crate) use head::{read_facts, read_type};
+pub(crate) use run::run;
 
 /// A compiled policy.
 pub(crate) struct Policy {

@@ -176,11 +176,9 @@ pub fn built_in(message: &Message) -> Properties {
     for segment in message.segments() {
         let get = |field, component, sub| text(segment.get(field, 1, component, sub));
         match segment.id() {
-            "PID" => {
-                if properties.get("patient.id").is_empty() {
-                    properties.set("patient.id", get(3, 1, 1));
-                    properties.set("patient.authority", get(3, 4, 1));
-                }
+            "PID" if properties.get("patient.id").is_empty() => {
+                properties.set("patient.id", get(3, 1, 1));
+                properties.set("patient.authority", get(3, 4, 1));
             }
             "MRG" if properties.get("patient.prior_id").is_empty() => {
                 properties.set("patient.prior_id", get(1, 1, 1));

@@ -9,8 +9,10 @@ pub(crate) mod access;
 pub(crate) mod check;
 pub(crate) mod compare;
 pub(crate) mod deadline;
+mod functions;
 mod library;
 pub(crate) mod run;
+mod types;
 pub(crate) mod words;
 
 use std::sync::LazyLock;

@@ -268,6 +268,7 @@ fn path_of(node: &Node, problems: &mut Problems) -> Option<Path> {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "one key after the other, nothing nested")]
 fn read_term(name: &Spanned<String>, group: &str, node: &Node, problems: &mut Problems) -> Option<TermInfo> {
     let codes = &Codes::RULES;
     let keys = Keys::open(node, "a term", codes, problems)?;

@@ -233,6 +233,11 @@ pub(super) fn register(engine: &mut Engine) {
         }
         Ok(total)
     });
+    places(engine);
+}
+
+/// What a place can do: it behaves like its text.
+fn places(engine: &mut Engine) {
     engine.register_fn("to_string", |place: &mut Place| place.text().to_owned());
     engine.register_fn("len", |place: &mut Place| {
         i64::try_from(place.text().chars().count()).unwrap_or(i64::MAX)
@@ -293,17 +298,26 @@ fn groups(part: &mut Part, name: ImmutableString) -> Fallible<Array> {
     };
     let mut found: Vec<Vec<usize>> = Vec::new();
     let mut open = false;
+    // How far the open group got in the segments that may begin it.
+    let mut reached = 0;
     for number in part.numbers() {
         let Some(segment) = part.message.segment(number) else { continue };
         let id = segment.id();
-        let begins = starts.first() == Some(&id) || (starts.contains(&id) && !open);
-        if begins {
-            found.push(vec![number]);
-            open = true;
-        } else if ends.contains(&id) {
-            open = false;
-        } else if open && let Some(group) = found.last_mut() {
-            group.push(number);
+        match starts.iter().position(|start| *start == id) {
+            Some(place) if !open || place <= reached => {
+                found.push(vec![number]);
+                (open, reached) = (true, place);
+            }
+            Some(place) => {
+                reached = place;
+                found.last_mut().expect("an open group was begun").push(number);
+            }
+            None if ends.contains(&id) => open = false,
+            None => {
+                if let Some(group) = found.last_mut().filter(|_| open) {
+                    group.push(number);
+                }
+            }
         }
     }
     Ok(found.into_iter().map(|numbers| Dynamic::from(part.part(numbers))).collect())

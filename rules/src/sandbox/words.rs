@@ -48,10 +48,7 @@ fn code_of(value: &Dynamic) -> Option<(String, String)> {
             _ => None,
         };
     }
-    match operand(value) {
-        Some(value) => Some((value.to_string(), String::new())),
-        None => None,
-    }
+    operand(value).map(|value| (value.to_string(), String::new()))
 }
 
 fn in_set(value: &Dynamic, name: &str, wanted: bool) -> Fallible<bool> {

@@ -95,18 +95,7 @@ fn ask(
         }
     }
     if run.tracing {
-        seen.inputs = inputs
-            .iter()
-            .zip(&table.inputs)
-            .filter_map(|(term, input)| {
-                Some(Seen { column: Some(input.id.clone()), ..term.as_ref()?.seen() })
-            })
-            .collect();
-        seen.row = hits
-            .first()
-            .map(|row| row.id.clone())
-            .or_else(|| table.otherwise.as_ref().map(|_| "otherwise".to_owned()));
-        run.tables.borrow_mut().push(seen);
+        note(table, run, seen, &inputs, &hits);
     }
     if table.hit == Hit::ExactlyOne && hits.len() > 1 {
         let ids: Vec<&str> = hits.iter().map(|row| row.id.as_str()).collect();
@@ -129,6 +118,18 @@ fn ask(
         };
     }
     Ok(hits.iter().map(|row| with_row(&row.outputs, &row.id)).collect())
+}
+
+/// Records a question for the trace.
+fn note(table: &Table, run: &Surroundings, mut seen: CellsSeen, inputs: &[Option<Term>], hits: &[&Row]) {
+    seen.inputs = inputs
+        .iter()
+        .zip(&table.inputs)
+        .filter_map(|(term, input)| Some(Seen { column: Some(input.id.clone()), ..term.as_ref()?.seen() }))
+        .collect();
+    let otherwise = table.otherwise.as_ref().map(|_| "otherwise".to_owned());
+    seen.row = hits.first().map(|row| row.id.clone()).or(otherwise);
+    run.tables.borrow_mut().push(seen);
 }
 
 fn with_row(outputs: &IndexMap<String, Value>, row: &str) -> IndexMap<String, Value> {
