@@ -260,6 +260,12 @@ impl Engine {
         self.stored.as_ref()
     }
 
+    /// Where the running configuration is read, by whoever lives as long as the engine.
+    #[must_use]
+    pub fn running(&self) -> &Running {
+        &self.running
+    }
+
     /// The message box.
     #[must_use]
     pub fn message_box(&self) -> &MessageBox {

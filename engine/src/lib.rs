@@ -1,6 +1,7 @@
 //! Every effect of Orderly: message box, lanes, adapters, delivery, timers, tasks, mail, tracking, audit, nodes.
 
 pub mod access;
+pub mod acknowledge;
 pub mod adapter;
 pub mod audit;
 pub mod capability;
@@ -22,6 +23,9 @@ pub mod operate;
 pub mod orchestrate;
 pub mod parked;
 pub mod people;
+pub mod pipeline;
+pub mod port;
+pub mod receive;
 pub mod send;
 pub mod site;
 pub mod store;
@@ -30,3 +34,5 @@ pub(crate) mod timer;
 pub mod tracking;
 pub mod view;
 pub mod work;
+
+pub use port::start_ports;

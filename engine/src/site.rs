@@ -41,6 +41,6 @@ pub use touched::plan_deployment;
 pub use values::Environment;
 
 #[cfg(test)]
-mod tests;
-#[cfg(test)]
 mod deploy_tests;
+#[cfg(test)]
+mod tests;

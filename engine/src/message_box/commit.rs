@@ -95,7 +95,7 @@ impl Committer {
             repeats.iter().filter_map(|(request, first)| Some((request.incoming.duplicate?, (*first)?)));
         let firsts: HashMap<DuplicateKey, First> = stored.chain(known).collect();
         for request in batch {
-            let _ = request.reply.send(Ok(Published::Stored));
+            request.reply.send(Ok(Published::Stored));
         }
         self.answer_repeats(repeats, &firsts).await;
     }
@@ -134,7 +134,7 @@ impl Committer {
             }
         }
         for (request, answer) in answers {
-            let _ = request.reply.send(answer);
+            request.reply.send(answer);
         }
     }
 
@@ -146,7 +146,7 @@ impl Committer {
         );
         for request in batch.into_iter().chain(repeats.into_iter().map(|(request, _)| request)) {
             let message = request.incoming.id;
-            let _ = request.reply.send(Err(Error::NotStored { message, reason: error.to_string() }));
+            request.reply.send(Err(Error::NotStored { message, reason: error.to_string() }));
         }
     }
 
@@ -252,7 +252,7 @@ impl Committer {
             kind: work.kind,
             subject: work.subject,
             key: work.key,
-            instance: None,
+            instance: work.instance.map(|instance| instance.0),
             detail: work.detail.clone(),
             message: batch[*request].incoming.parsed.clone(),
         });
@@ -345,7 +345,7 @@ impl Committer {
             unknown.into_iter().chain(std::mem::take(repeats).into_iter().map(|(request, _)| request))
         {
             let message = request.incoming.id;
-            let _ = request.reply.send(Err(Error::Unknown { message }));
+            request.reply.send(Err(Error::Unknown { message }));
         }
         // Nothing was handed over in memory: the owners read the log.
         let lanes: Vec<i32> =
@@ -404,6 +404,11 @@ fn new_work(batch: &[Request]) -> Vec<(usize, NewWork)> {
         work.extend(request.incoming.routes.iter().map(|route| {
             let mut work = NewWork::message(route.lane, request.incoming.id, route.key);
             work.detail.clone_from(&route.detail);
+            if let Some(answered @ work::Detail::Answered { .. }) = &work.detail {
+                debug_assert!(route.instance.is_some(), "{answered:?} has its instance");
+                work.kind = work::Kind::Answered;
+                work.instance = route.instance;
+            }
             (index, work)
         }));
     }

@@ -5,6 +5,6 @@ mod publish;
 pub mod subscription;
 mod types;
 
-pub use publish::MessageBox;
+pub use publish::{Done, MessageBox};
 pub use subscription::{Arrival, SubscriptionIndex};
 pub use types::{DuplicateKey, Error, Incoming, Published, Refusal, Route};

@@ -30,7 +30,25 @@ const QUEUE_MAX: usize = 4_096;
 pub(super) struct Request {
     pub(super) incoming: Incoming,
     pub(super) sha256: [u8; 32],
-    pub(super) reply: oneshot::Sender<Result<Published, Error>>,
+    pub(super) reply: Reply,
+}
+
+/// Called on the task of the committer right after the commit: it must be quick and must not wait.
+pub type Done = Box<dyn FnOnce(Result<Published, Error>) + Send + Sync>;
+
+/// Who is told what became of a message.
+pub(super) enum Reply {
+    Task(oneshot::Sender<Result<Published, Error>>),
+    Call(Done),
+}
+
+impl Reply {
+    pub(super) fn send(self, result: Result<Published, Error>) {
+        match self {
+            Self::Task(task) => drop(task.send(result)),
+            Self::Call(done) => done(result),
+        }
+    }
 }
 
 /// The entrance of the message box. Cheap to clone.
@@ -73,7 +91,44 @@ impl MessageBox {
     /// # Errors
     ///
     /// [`Error::NotStored`] is certain; after [`Error::Unknown`] the sender must get no answer at all.
-    pub async fn publish(&self, committer_hash: u64, mut incoming: Incoming) -> Result<Published, Error> {
+    pub async fn publish(&self, committer_hash: u64, incoming: Incoming) -> Result<Published, Error> {
+        let (reply, answer) = oneshot::channel();
+        let message = incoming.id;
+        let (committer, request) = self.request(committer_hash, incoming, Reply::Task(reply));
+        committer.send(request).await.map_err(|_| Error::ShuttingDown)?;
+        // A committer answers everything it took; if it vanished, nobody knows what it had sent.
+        answer.await.unwrap_or(Err(Error::Unknown { message }))
+    }
+
+    /// As [`MessageBox::publish`] without a task that waits: `done` is called after the commit. True when it was
+    /// taken at once; false when the queue is full and it is taken as soon as there is room, so that the caller must
+    /// not hand in more before `done`.
+    pub fn submit(&self, committer_hash: u64, incoming: Incoming, tasks: &TaskTracker, done: Done) -> bool {
+        let (committer, request) = self.request(committer_hash, incoming, Reply::Call(done));
+        match committer.try_send(request) {
+            Ok(()) => true,
+            Err(mpsc::error::TrySendError::Closed(request)) => {
+                request.reply.send(Err(Error::ShuttingDown));
+                true
+            }
+            Err(mpsc::error::TrySendError::Full(request)) => {
+                let committer = committer.clone();
+                tasks.spawn(async move {
+                    if let Err(closed) = committer.send(request).await {
+                        closed.0.reply.send(Err(Error::ShuttingDown));
+                    }
+                });
+                false
+            }
+        }
+    }
+
+    fn request(
+        &self,
+        committer_hash: u64,
+        mut incoming: Incoming,
+        reply: Reply,
+    ) -> (&mpsc::Sender<Request>, Request) {
         let hash = sha256(&incoming.body);
         if let Detail::Received { sha256, .. } = &mut incoming.detail {
             *sha256 = hash;
@@ -84,12 +139,7 @@ impl MessageBox {
             let count = self.committers.len() as u64;
             &self.committers[usize::try_from(committer_hash % count).unwrap_or_default()]
         };
-        let (reply, answer) = oneshot::channel();
-        let message = incoming.id;
-        let request = Request { incoming, sha256: hash, reply };
-        committer.send(request).await.map_err(|_| Error::ShuttingDown)?;
-        // A committer answers everything it took; if it vanished, nobody knows what it had sent.
-        answer.await.unwrap_or(Err(Error::Unknown { message }))
+        (committer, Request { incoming, sha256: hash, reply })
     }
 }
 

@@ -244,7 +244,7 @@ fn merge(routes: &mut Vec<Route>, subscriber: i32, lane: i32, key: i64, new: Sub
             return;
         }
     }
-    routes.push(Route { subscriber, lane, key, detail: Some(work::Detail::Subscribed(new)) });
+    routes.push(Route { subscriber, lane, key, detail: Some(work::Detail::Subscribed(new)), instance: None });
 }
 
 /// True where the subscriber surely takes the message: it need not look for an open instance.
@@ -270,7 +270,7 @@ pub(crate) fn send_route(
         Order::Strict { .. } => 0,
     };
     let lane = directory.subscriber_by_id(subscriber)?.lane_of(key);
-    Some(Route { subscriber, lane, key, detail: None })
+    Some(Route { subscriber, lane, key, detail: None, instance: None })
 }
 
 /// Hash of the values of some properties; what has none of them is ordered by its source.

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use orderly_hl7::Message;
 
-use crate::ids::MessageId;
+use crate::ids::{InstanceId, MessageId};
 use crate::{tracking, work};
 
 /// A message on its way into the box, with everything decided that the transaction needs.
@@ -82,8 +82,10 @@ pub struct Route {
     pub lane: i32,
     /// Hash of the order key or correlation value.
     pub key: i64,
-    /// What the work row adds.
+    /// What the work row adds. `Answered` makes it an answer to `instance`.
     pub detail: Option<work::Detail>,
+    /// The instance that waits for it, when it is an answer.
+    pub instance: Option<InstanceId>,
 }
 
 /// What became of a message that was handed in; it is committed when this is returned.

@@ -53,7 +53,7 @@ pub fn incoming(engine: &Engine, ports: &[&str], control_id: &str, patient: &str
         .iter()
         .map(|port| {
             let port = current.directory.subscriber(SubscriberKind::SendPort, port).unwrap();
-            Route { subscriber: port.id, lane: port.lane_of(key), key, detail: None }
+            Route { subscriber: port.id, lane: port.lane_of(key), key, detail: None, instance: None }
         })
         .collect();
     Incoming {

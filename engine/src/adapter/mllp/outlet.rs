@@ -15,6 +15,8 @@ use tokio::sync::Notify;
 pub enum Answer {
     /// This acknowledgment, not yet framed.
     Ack(Vec<u8>),
+    /// Several, in this order: accept level, then application level.
+    Acks(Vec<Vec<u8>>),
     /// This acknowledgment, then the end of the connection.
     AckAndClose(Vec<u8>),
     /// Nothing: the sender did not ask, or it was an acknowledgment itself.
@@ -197,6 +199,7 @@ impl State {
         }
         match answer {
             Answer::Ack(ack) => frame_into(&mut self.unwritten, &ack, framing),
+            Answer::Acks(acks) => acks.iter().for_each(|ack| frame_into(&mut self.unwritten, ack, framing)),
             Answer::AckAndClose(ack) => {
                 frame_into(&mut self.unwritten, &ack, framing);
                 self.closing = true;

@@ -1,0 +1,345 @@
+//! Ports at work: opens and closes receive locations as configuration and operators say, holds send ports, and
+//! writes down once a minute how much went through.
+
+use crate::adapter::mllp::{ConnectionTotal, Counters, Listener, tls};
+use crate::clock::Clock;
+use crate::configuration::{Configuration, MllpReceive, PortState, ReceiveAdapter};
+use crate::current::Running;
+use crate::receive::{Door, Receiver};
+use crate::send::SendPorts;
+use crate::store::{Error, Store};
+use chrono::{DateTime, DurationRound, TimeDelta, Utc};
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// How often operators' wishes are looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// The receive locations that are open, by `port/location`.
+type Open = HashMap<String, (MllpReceive, Listener)>;
+
+/// Keeps the ports of a node as they should be.
+#[derive(Debug)]
+pub struct Ports {
+    store: Store,
+    running: Running,
+    receiver: Receiver,
+    send_ports: SendPorts,
+    clock: Clock,
+    data: PathBuf,
+    total: ConnectionTotal,
+    open: tokio::sync::Mutex<Open>,
+    /// Locations that could not be opened, with the reason.
+    failed: Mutex<HashMap<String, String>>,
+    written: Mutex<HashMap<(&'static str, String), [u64; 3]>>,
+}
+
+impl Ports {
+    /// The ports of a node; `data` is the folder of `file:` secrets.
+    pub fn new(receiver: Receiver, send_ports: SendPorts, data: PathBuf) -> Arc<Self> {
+        let (store, running) = (receiver.store.clone(), receiver.running.clone());
+        let clock = store.clock().clone();
+        Arc::new(Self {
+            store,
+            running,
+            receiver,
+            send_ports,
+            clock,
+            data,
+            total: ConnectionTotal::default(),
+            open: tokio::sync::Mutex::default(),
+            failed: Mutex::default(),
+            written: Mutex::default(),
+        })
+    }
+
+    /// Follows configuration and operators until `stop`, then closes all locations.
+    pub async fn run(self: Arc<Self>, stop: CancellationToken) {
+        let mut minute = self.minute();
+        while stop.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_some() {
+            if let Err(error) = self.look().await {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "Could not read the states of ports"
+                );
+            }
+            if self.minute() != minute {
+                self.write_rates(minute).await;
+                minute = self.minute();
+            }
+        }
+        self.close().await;
+    }
+
+    /// Makes the ports what they should be, once.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the database does; then all stays as it is.
+    pub async fn look(&self) -> Result<(), Error> {
+        let states = states(&self.store).await?;
+        let configuration = Arc::clone(&self.running.load().configuration);
+        self.send_ports.set_held(held(&configuration, &states));
+        self.open_and_close(&configuration, &states).await;
+        Ok(())
+    }
+
+    async fn open_and_close(&self, configuration: &Configuration, states: &States) {
+        let mut wanted = HashMap::new();
+        for (port, location) in configuration.receive_locations() {
+            let name = format!("{}/{}", port.name, location.name);
+            let state = states.get(&("receive_location".to_owned(), name.clone()));
+            if state.copied().unwrap_or(location.state) == PortState::Running {
+                let ReceiveAdapter::Mllp(mllp) = &location.adapter;
+                wanted.insert(name, (port.name.clone(), location, mllp));
+            }
+        }
+        let mut open = self.open.lock().await;
+        let closing: Vec<String> = open
+            .iter()
+            .filter(|(name, (settings, _))| wanted.get(*name).is_none_or(|(_, _, mllp)| *mllp != settings))
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in closing {
+            if let Some((_, listener)) = open.remove(&name) {
+                listener.stop().await;
+                tracing::info!(receive_location = name, "Receive location {name} is closed");
+            }
+        }
+        for (name, (port, location, mllp)) in wanted {
+            if open.contains_key(&name) {
+                continue;
+            }
+            let door = Door::new(self.receiver.clone(), &port, &location.name);
+            match self.listen(&name, mllp, location.limits.rate, door).await {
+                Ok(listener) => {
+                    self.failed().remove(&name);
+                    open.insert(name, (mllp.clone(), listener));
+                }
+                Err(reason) => {
+                    if self.failed().insert(name.clone(), reason.clone()).is_none() {
+                        tracing::error!(
+                            receive_location = name,
+                            reason,
+                            "Receive location {name} cannot be opened"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    async fn listen(
+        &self,
+        name: &str,
+        mllp: &MllpReceive,
+        rate: Option<u32>,
+        door: Door,
+    ) -> Result<Listener, String> {
+        let config = match &mllp.tls {
+            None => None,
+            Some(wanted) => Some(tls::listener(wanted, &self.data).map_err(|error| error.to_string())?),
+        };
+        let door: Arc<dyn crate::adapter::mllp::Intake> = Arc::new(door);
+        let started = Listener::start(name, mllp, rate, config, self.total.clone(), door).await;
+        started.map_err(|error| match std::error::Error::source(&error) {
+            Some(source) => format!("{error}: {source}"),
+            None => error.to_string(),
+        })
+    }
+
+    /// Where a receive location listens, when it is open.
+    pub async fn address(&self, name: &str) -> Option<std::net::SocketAddr> {
+        self.open.lock().await.get(name).map(|(_, listener)| listener.address())
+    }
+
+    /// What a receive location counted since it was opened.
+    pub async fn counters(&self, name: &str) -> Option<Arc<Counters>> {
+        self.open.lock().await.get(name).map(|(_, listener)| Arc::clone(listener.counters()))
+    }
+
+    /// Locations that should be open and are not, with the reason.
+    pub fn failures(&self) -> HashMap<String, String> {
+        self.failed().clone()
+    }
+
+    /// What each send port did; the time is that until which its breaker is open.
+    pub fn send_ports(&self) -> &SendPorts {
+        &self.send_ports
+    }
+
+    /// Closes all receive locations and waits for what they owe.
+    pub async fn close(&self) {
+        let open = std::mem::take(&mut *self.open.lock().await);
+        futures::future::join_all(open.values().map(|(_, listener)| listener.stop())).await;
+        self.write_rates(self.minute()).await;
+    }
+
+    fn failed(&self) -> std::sync::MutexGuard<'_, HashMap<String, String>> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn minute(&self) -> DateTime<Utc> {
+        let now = self.clock.now();
+        now.duration_trunc(TimeDelta::minutes(1)).unwrap_or(now)
+    }
+
+    /// Adds what each port did since the last time.
+    async fn write_rates(&self, minute: DateTime<Utc>) {
+        let mut now: Vec<(&'static str, String, [u64; 3])> = Vec::new();
+        let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        for (name, (_, listener)) in self.open.lock().await.iter() {
+            let counted = listener.counters();
+            let totals = [read(&counted.frames), read(&counted.bytes_in), read(&counted.broken_frames)];
+            now.push(("receive_location", name.clone(), totals));
+        }
+        for (name, activity, _) in self.send_ports.activities() {
+            let totals = [read(&activity.delivered), read(&activity.bytes), read(&activity.failed)];
+            now.push(("send_port", name, totals));
+        }
+        let changed: Vec<_> = {
+            let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+            now.into_iter()
+                .filter_map(|(kind, name, totals)| {
+                    let before = written.insert((kind, name.clone()), totals).unwrap_or_default();
+                    // A location that was opened again counts from nothing.
+                    let gone =
+                        std::array::from_fn::<u64, 3, _>(|index| totals[index].wrapping_sub(before[index]));
+                    let gone = if totals[0] < before[0] { totals } else { gone };
+                    (gone != [0; 3]).then_some((kind, name, gone))
+                })
+                .collect()
+        };
+        if changed.is_empty() {
+            return;
+        }
+        let kinds: Vec<String> = changed.iter().map(|(kind, ..)| (*kind).to_owned()).collect();
+        let names: Vec<String> = changed.iter().map(|(_, name, _)| name.clone()).collect();
+        let column = |index: usize| -> Vec<i64> {
+            changed.iter().map(|(.., totals)| i64::try_from(totals[index]).unwrap_or(i64::MAX)).collect()
+        };
+        let written = sqlx::query!(
+            "INSERT INTO port_minute (minute, kind, name, node, messages, bytes, errors)
+             SELECT $1, u.kind, u.name, $2, u.messages, u.bytes, u.errors
+               FROM unnest($3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[])
+                    AS u(kind, name, messages, bytes, errors)
+                 ON CONFLICT (minute, kind, name, node)
+                 DO UPDATE SET messages = port_minute.messages + excluded.messages,
+                               bytes = port_minute.bytes + excluded.bytes,
+                               errors = port_minute.errors + excluded.errors",
+            minute,
+            self.store.slot(),
+            &kinds,
+            &names,
+            &column(0),
+            &column(1),
+            &column(2),
+        )
+        .execute(self.store.pool())
+        .await;
+        if let Err(error) = written {
+            tracing::warn!(error = &error as &dyn std::error::Error, "Could not write the rates of ports");
+        }
+    }
+}
+
+type States = HashMap<(String, String), PortState>;
+
+async fn states(store: &Store) -> Result<States, Error> {
+    let rows = sqlx::query!("SELECT kind, name, state FROM port_state").fetch_all(store.pool()).await?;
+    let state = |word: &str| if word == "on_hold" { PortState::OnHold } else { PortState::Running };
+    Ok(rows.into_iter().map(|row| ((row.kind, row.name), state(&row.state))).collect())
+}
+
+fn held(configuration: &Configuration, states: &States) -> HashSet<String> {
+    let is_held = |name: &String, own: PortState| {
+        let state = states.get(&("send_port".to_owned(), name.clone()));
+        state.copied().unwrap_or(own) != PortState::Running
+    };
+    configuration
+        .send_ports
+        .values()
+        .filter(|port| is_held(&port.name, port.state))
+        .map(|port| port.name.clone())
+        .collect()
+}
+
+/// Writes down that an answer put a send port on hold.
+pub(crate) async fn set_held_by_answer(store: &Store, name: &str, reason: &str) -> Result<(), Error> {
+    let now = store.clock().now();
+    sqlx::query!(
+        "INSERT INTO port_state (kind, name, state, changed_by, changed_at, reason)
+         VALUES ('send_port', $1, 'on_hold', 'orderly', $2, $3)
+             ON CONFLICT (kind, name)
+             DO UPDATE SET state = 'on_hold', changed_by = 'orderly', changed_at = $2, reason = $3,
+                           version = port_state.version + 1",
+        name,
+        now,
+        reason
+    )
+    .execute(store.pool())
+    .await?;
+    Ok(())
+}
+
+/// What a node's outside is made of: listeners, senders, mail and alerts.
+#[derive(Debug)]
+pub struct Outside {
+    /// The ports.
+    pub ports: Arc<Ports>,
+}
+
+/// Starts listeners, senders, mail and alerts of an engine. They end when it shuts down.
+///
+/// # Errors
+///
+/// Fails when the database does. A location that cannot be opened is logged and tried again.
+pub async fn start(engine: &crate::engine::Engine, data: PathBuf) -> Result<Outside, Error> {
+    let running = engine.running();
+    let awaited = crate::receive::Awaited::default();
+    let tasks: TaskTracker = engine.tasks().clone();
+    let receiver = Receiver {
+        store: engine.store().clone(),
+        running: Arc::clone(running),
+        message_box: engine.message_box().clone(),
+        awaited: awaited.clone(),
+        tasks: tasks.clone(),
+    };
+    let send_ports = SendPorts::new(engine.store().clone(), engine.message_box().clone(), data.clone());
+    let senders = crate::send::Senders {
+        deliveries: engine.deliveries().clone(),
+        running: Arc::clone(running),
+        ports: send_ports.clone(),
+        awaited,
+        clock: engine.store().clock().clone(),
+        tasks: tasks.clone(),
+        stop: engine.stopping().clone(),
+    };
+    let ports = Ports::new(receiver, send_ports, data);
+    ports.look().await?;
+    tasks.spawn(senders.run());
+    tasks.spawn(Arc::clone(&ports).run(engine.stopping().clone()));
+    Ok(Outside { ports })
+}
+
+/// As [`start`], and tells where each receive location listens, by `port/location`.
+///
+/// # Errors
+///
+/// As [`start`].
+pub async fn start_ports(
+    engine: &Arc<crate::engine::Engine>,
+    data: &std::path::Path,
+) -> Result<Vec<(String, std::net::SocketAddr)>, Error> {
+    let outside = start(engine, data.to_owned()).await?;
+    let open = outside.ports.open.lock().await;
+    let mut listening: Vec<_> =
+        open.iter().map(|(name, (_, listener))| (name.clone(), listener.address())).collect();
+    listening.sort();
+    Ok(listening)
+}

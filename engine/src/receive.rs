@@ -1,0 +1,340 @@
+//! The first half of a message's path: takes what a listener got, decides what it is and for whom, has it stored,
+//! and answers its sender. Reads like a table of contents; the stages are in `pipeline` and `acknowledge`.
+
+mod answer;
+mod awaited;
+mod keep;
+
+pub use awaited::Awaited;
+
+use crate::acknowledge::{Answers, Verdict};
+use crate::adapter::mllp::{Answer, Input, Intake, Peer, Reply, Taken};
+use crate::configuration::{
+    AnswerUnreadable, DifferentAgain, Inbound, OrderSource, ReceiveLocation, ReceivePort, SameAgain,
+    UnknownParty,
+};
+use crate::current::{Current, Running};
+use crate::directory::SourceKind;
+use crate::ids::MessageId;
+use crate::message_box::{self, DuplicateKey, Error, Incoming, MessageBox, Published, Refusal, Route};
+use crate::parked;
+use crate::pipeline::resolve_party::Resolved;
+use crate::pipeline::{decode, disassemble, parse, promote, resolve_party, validate};
+use crate::store::Store;
+use crate::tracking::Detail;
+use chrono::{DateTime, FixedOffset, Utc};
+use orderly_hl7::acknowledge::{AckCode, read_answer, unreadable_finding};
+use orderly_hl7::{Class, Finding, Header, Message, Severity};
+use orderly_rules::Properties;
+use std::sync::Arc;
+use tokio_util::task::TaskTracker;
+
+/// What all receive locations of a node share.
+#[derive(Debug, Clone)]
+pub struct Receiver {
+    pub(crate) store: Store,
+    pub(crate) running: Running,
+    pub(crate) message_box: MessageBox,
+    pub(crate) awaited: Awaited,
+    pub(crate) tasks: TaskTracker,
+}
+
+/// The door of one receive location.
+#[derive(Debug)]
+pub struct Door {
+    receiver: Receiver,
+    port: String,
+    location: String,
+    /// `port/location`, as sources and logs name it.
+    name: String,
+}
+
+/// One message on its way through the door.
+struct Arrival<'a> {
+    current: &'a Arc<Current>,
+    port: &'a ReceivePort,
+    location: &'a ReceiveLocation,
+    peer: &'a Peer,
+    id: MessageId,
+    now: DateTime<Utc>,
+}
+
+/// All that was found out about a readable message.
+struct Known {
+    message: Message,
+    header: Header,
+    party: Option<String>,
+    inbound: Arc<Inbound>,
+    findings: Vec<Finding>,
+    properties: Properties,
+    verdict: Verdict,
+    /// Why it is kept for a person.
+    refusal: Option<Refusal>,
+}
+
+impl Intake for Door {
+    fn take(&self, input: Input, peer: &Peer, reply: Reply) -> Taken {
+        let current = self.receiver.running.load_full();
+        let found = current.configuration.receive_ports.get(&self.port).and_then(|port| {
+            let location = port.locations.iter().find(|location| location.name == self.location)?;
+            Some((port, location))
+        });
+        let Some((port, location)) = found else {
+            // Taken out of the configuration while this connection was open: not stored, so not answered.
+            reply.answer(Answer::Close);
+            return Taken::Queued;
+        };
+        let arrival = Arrival {
+            current: &current,
+            port,
+            location,
+            peer,
+            id: self.receiver.store.ids().message(),
+            now: self.receiver.store.clock().now(),
+        };
+        match input {
+            Input::Frame(bytes) => self.receive(bytes, &arrival, reply),
+            broken => self.keep_broken(broken, &arrival, reply),
+        }
+    }
+}
+
+impl Door {
+    /// The door of `port/location`.
+    pub fn new(receiver: Receiver, port: &str, location: &str) -> Self {
+        let name = format!("{port}/{location}");
+        Self { receiver, port: port.to_owned(), location: location.to_owned(), name }
+    }
+
+    /// Takes one message in and answers its sender once it is committed.
+    fn receive(&self, bytes: Vec<u8>, arrival: &Arrival<'_>, reply: Reply) -> Taken {
+        let bytes = decode::decode(bytes);
+        if disassemble::is_batch(&bytes) {
+            return self.keep_unreadable(bytes, disassemble::refusal(), "refused", arrival, reply);
+        }
+        let inbound = arrival.location.inbound(arrival.location.party.as_deref());
+        let copy = bytes.clone();
+        let message = match parse::parse(bytes, &inbound.charset, arrival.location.limits.message_bytes) {
+            Ok(message) => message,
+            Err(error) => {
+                return self.keep_unreadable(copy, unreadable_finding(&error), "unreadable", arrival, reply);
+            }
+        };
+        drop(copy);
+        let known = examine(message, arrival);
+        if let Some(answer) = read_answer(&known.message).filter(|answer| !answer.control_id.is_empty()) {
+            // Its own exchange with the database comes first, so nothing of this connection may overtake it.
+            self.correlate(known, answer, arrival, reply);
+            return Taken::Alone;
+        }
+        self.publish(known, arrival, reply)
+    }
+
+    /// Routes, stores, answers.
+    fn publish(&self, known: Known, arrival: &Arrival<'_>, reply: Reply) -> Taken {
+        if known.refusal.is_some()
+            && arrival.location.unknown_party == UnknownParty::Close
+            && known.party.is_none()
+        {
+            let incoming = self.incoming(&known, arrival, Vec::new(), "");
+            return self.submit(incoming, arrival, move |_| reply.answer(Answer::Close));
+        }
+        let control_id = arrival.id.to_string();
+        let answers = answers(&known.inbound, &control_id, arrival);
+        let (answer, code) = answers.to(&known.message, &known.header, &known.verdict);
+        let routes = match &known.refusal {
+            None => routes(arrival, &known),
+            Some(_) => Vec::new(),
+        };
+        let incoming = self.incoming(&known, arrival, routes, code);
+        let door = self.again(arrival);
+        self.submit(incoming, arrival, move |published| match published {
+            // The sender may forget the message once it reads this. Nothing answers before the commit.
+            Ok(Published::Stored) => reply.answer(answer),
+            Ok(Published::Repeat { first, same_content }) => {
+                door.repeated(known, first, same_content, answer, reply)
+            }
+            Err(error) => reply.answer(not_stored(&error, &known, &control_id, door.now)),
+        })
+    }
+
+    fn submit(
+        &self,
+        incoming: Incoming,
+        arrival: &Arrival<'_>,
+        done: impl FnOnce(Result<Published, Error>) + Send + Sync + 'static,
+    ) -> Taken {
+        let receiver = &self.receiver;
+        let hash = arrival.peer.connection;
+        match receiver.message_box.submit(hash, incoming, &receiver.tasks, Box::new(done)) {
+            true => Taken::Queued,
+            false => Taken::Alone,
+        }
+    }
+
+    /// The row that the transaction stores.
+    fn incoming(&self, known: &Known, arrival: &Arrival<'_>, routes: Vec<Route>, answered: &str) -> Incoming {
+        let header = &known.header;
+        let parked = known.refusal.clone().or_else(|| not_routed(&routes, header));
+        let detail = Detail::Received {
+            sha256: [0; 32],
+            remote: arrival.peer.address.to_string(),
+            answer: answered.to_owned(),
+            findings: known.findings.iter().map(told).collect(),
+            to: routes.iter().map(|route| route.subscriber).collect(),
+        };
+        let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        Incoming {
+            id: arrival.id,
+            parsed: Some(known.message.clone()),
+            body: bytes::Bytes::from_owner(Whole(known.message.clone())),
+            source: self.source(arrival),
+            parent: None,
+            party: known.party.clone(),
+            message_type: message_type(header),
+            control_id: text(&header.control_id),
+            patient: text(&known.properties.text("patient.id")),
+            charset: 0,
+            // Port, location and party stand in columns, the rest is read from the message again.
+            context: None,
+            retention: retention(arrival.current, &known.properties),
+            duplicate: self.key(known),
+            routes,
+            parked,
+            config_version: arrival.current.configuration.version,
+            detail,
+        }
+    }
+
+    /// The key by which a repeat is known. A refused message claims none: mended rules must let it in.
+    fn key(&self, known: &Known) -> Option<DuplicateKey> {
+        let header = &known.header;
+        let asked = known.refusal.is_none() && !known.inbound.duplicates.window.is_zero();
+        (asked && !header.control_id.is_empty()).then(|| {
+            let sender = [&header.sending_app, &header.sending_facility, &header.control_id];
+            DuplicateKey::of(&[&self.port, sender[0], sender[1], sender[2]])
+        })
+    }
+
+    fn source(&self, arrival: &Arrival<'_>) -> i32 {
+        arrival.current.directory.source(SourceKind::ReceiveLocation, &self.name).unwrap_or_default()
+    }
+}
+
+/// The bytes of a message without copying them.
+struct Whole(Message);
+
+impl AsRef<[u8]> for Whole {
+    fn as_ref(&self) -> &[u8] {
+        self.0.bytes()
+    }
+}
+
+/// Findings, party, properties and verdict of a message.
+fn examine(message: Message, arrival: &Arrival<'_>) -> Known {
+    let configuration = &arrival.current.configuration;
+    let header = message.header();
+    let resolved = resolve_party::resolve(configuration, arrival.location, &header, arrival.peer);
+    let party = resolved.name().map(str::to_owned);
+    let inbound = Arc::clone(arrival.location.inbound(party.as_deref()));
+    let message = parse::parse_again(message, &inbound.charset);
+    let mut findings = validate::validate(&message, &inbound);
+    if resolved == Resolved::Tie {
+        findings.push(finding("MSH-3", Severity::Warning, "two parties match this sender equally well"));
+    }
+    let (verdict, refusal) = judge(&findings, party.is_none(), arrival.location.unknown_party);
+    let rules = &configuration.rules;
+    let properties =
+        promote::promote(rules, &message, arrival.port, arrival.location, party.as_deref(), &findings);
+    Known { message, header, party, inbound, findings, properties, verdict, refusal }
+}
+
+fn judge(findings: &[Finding], is_unknown: bool, rule: UnknownParty) -> (Verdict, Option<Refusal>) {
+    let refusal =
+        |code: &str, reason: &str| Some(Refusal { code: code.to_owned(), reason: reason.to_owned() });
+    if is_unknown && rule != UnknownParty::Settings {
+        let reason = "the sender matches no party of this site";
+        let verdict = match rule {
+            UnknownParty::Refuse => Verdict::Rejected(vec![finding("MSH-3", Severity::Error, reason)]),
+            _ => Verdict::Accepted,
+        };
+        return (verdict, refusal("unknown_party", reason));
+    }
+    let worst = findings.iter().find(|finding| finding.severity == Severity::Error);
+    match worst {
+        None => (Verdict::Accepted, None),
+        Some(worst) => {
+            let reason = format!("{}: {} ({})", worst.path, worst.text, worst.code);
+            (Verdict::Refused(findings.to_vec()), refusal("refused", &reason))
+        }
+    }
+}
+
+fn finding(path: &str, severity: Severity, text: &str) -> Finding {
+    Finding { path: path.to_owned(), code: 204, severity, text: text.to_owned(), class: Class::Header }
+}
+
+fn told(finding: &Finding) -> (String, u16, String) {
+    (finding.path.clone(), finding.code, finding.text.clone())
+}
+
+fn message_type(header: &Header) -> String {
+    match (header.message_type.as_str(), header.trigger_event.as_str()) {
+        ("", _) => "?".to_owned(),
+        (kind, "") => kind.to_owned(),
+        (kind, event) => format!("{kind}^{event}"),
+    }
+}
+
+/// Everybody who must see it.
+fn routes(arrival: &Arrival<'_>, known: &Known) -> Vec<Route> {
+    let source = source_key(arrival, known.party.as_deref());
+    let place = message_box::Arrival { message: arrival.id, order_source: &source };
+    arrival.current.routes(&known.properties, place)
+}
+
+/// Why a message without subscribers is kept for a person. An ACK that nobody asked for is only tracked.
+fn not_routed(routes: &[Route], header: &Header) -> Option<Refusal> {
+    (routes.is_empty() && header.message_type != "ACK").then(|| Refusal {
+        code: parked::NO_SUBSCRIBER.to_owned(),
+        reason: "no subscriber takes messages of this kind from this sender".to_owned(),
+    })
+}
+
+/// What `order: source` calls one sender.
+fn source_key(arrival: &Arrival<'_>, party: Option<&str>) -> String {
+    match arrival.location.order_source {
+        OrderSource::Connection => arrival.peer.connection.to_string(),
+        OrderSource::Peer => arrival.peer.address.ip().to_string(),
+        OrderSource::Location => format!("{}/{}", arrival.port.name, arrival.location.name),
+        OrderSource::Party => party.unwrap_or_default().to_owned(),
+    }
+}
+
+fn retention(current: &Current, properties: &Properties) -> i16 {
+    let _ = (current, properties);
+    // Retention classes with filters are not supported yet: everything is of the default class.
+    0
+}
+
+fn answers<'a>(inbound: &'a Inbound, control_id: &'a str, arrival: &Arrival<'_>) -> Answers<'a> {
+    Answers { settings: &inbound.acknowledgment, control_id, now: local(arrival) }
+}
+
+fn local(arrival: &Arrival<'_>) -> DateTime<FixedOffset> {
+    arrival.now.with_timezone(&arrival.current.configuration.site.timezone).fixed_offset()
+}
+
+/// What a sender reads whose message is not stored; nothing when nobody knows.
+fn not_stored(error: &Error, known: &Known, control_id: &str, now: DateTime<FixedOffset>) -> Answer {
+    match error {
+        Error::Unknown { .. } => Answer::Close,
+        Error::NotStored { .. } | Error::ShuttingDown => {
+            let answers = Answers { settings: &known.inbound.acknowledgment, control_id, now };
+            answers.to(&known.message, &known.header, &Verdict::NotStored).0
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,219 @@
+//! What is no message is kept too: stored as it came, parked, and shown to operators. Repeats are answered here.
+
+use super::*;
+
+/// What a repeat needs after the commit of its batch told that it is one.
+pub(super) struct Again {
+    receiver: Receiver,
+    port: String,
+    location: String,
+    peer: Peer,
+    pub(super) now: DateTime<FixedOffset>,
+}
+
+impl Door {
+    pub(super) fn again(&self, arrival: &Arrival<'_>) -> Again {
+        Again {
+            receiver: self.receiver.clone(),
+            port: self.port.clone(),
+            location: self.location.clone(),
+            peer: arrival.peer.clone(),
+            now: local(arrival),
+        }
+    }
+
+    /// Keeps bytes that cannot be read, and tells the sender so.
+    pub(super) fn keep_unreadable(
+        &self,
+        bytes: Vec<u8>,
+        finding: Finding,
+        code: &str,
+        arrival: &Arrival<'_>,
+        reply: Reply,
+    ) -> Taken {
+        let inbound = arrival.location.inbound(None);
+        let answer = match inbound.acknowledgment.answer_unreadable {
+            AnswerUnreadable::Close => Answer::Close,
+            AnswerUnreadable::Reject => {
+                let control_id = arrival.id.to_string();
+                let answers = answers(inbound, &control_id, arrival);
+                Answer::Ack(answers.to_unreadable(&bytes, Some(finding.clone()), AckCode::AR))
+            }
+        };
+        let reason = finding.text.clone();
+        self.keep(bytes, Some(finding), code, &reason, arrival, reply, answer)
+    }
+
+    /// Keeps what came of a frame that is none.
+    pub(super) fn keep_broken(&self, input: Input, arrival: &Arrival<'_>, reply: Reply) -> Taken {
+        match input {
+            Input::Noise(bytes) => {
+                let reason = "bytes came that are not inside an MLLP block";
+                self.keep(bytes, None, "frame.noise", reason, arrival, reply, Answer::Nothing)
+            }
+            Input::Incomplete(bytes) => {
+                let reason = "the connection ended, or time was up, in the middle of a message";
+                self.keep(bytes, None, "frame.incomplete", reason, arrival, reply, Answer::Nothing)
+            }
+            Input::TooLarge(bytes) | Input::Frame(bytes) => {
+                let reason = "the message is larger than this location takes; its first part is kept";
+                let finding = Finding {
+                    path: String::new(),
+                    code: 199,
+                    severity: Severity::Error,
+                    text: "the message is too large".to_owned(),
+                    class: Class::Limit,
+                };
+                let inbound = arrival.location.inbound(None);
+                let control_id = arrival.id.to_string();
+                let answers = answers(inbound, &control_id, arrival);
+                let answer =
+                    Answer::AckAndClose(answers.to_unreadable(&bytes, Some(finding.clone()), AckCode::AR));
+                self.keep(bytes, Some(finding), "frame.too_large", reason, arrival, reply, answer)
+            }
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "each is another thing, and there are three callers")]
+    fn keep(
+        &self,
+        bytes: Vec<u8>,
+        finding: Option<Finding>,
+        code: &str,
+        reason: &str,
+        arrival: &Arrival<'_>,
+        reply: Reply,
+        answer: Answer,
+    ) -> Taken {
+        // What could be read of the header helps whoever looks for it.
+        let head = Message::parse(bytes.as_slice()).ok().map(|message| message.header());
+        let header = head.unwrap_or_default();
+        let text = |text: String| (!text.is_empty()).then_some(text);
+        let answered = if matches!(answer, Answer::Nothing | Answer::Close) { "" } else { "AR" };
+        let incoming = Incoming {
+            id: arrival.id,
+            parsed: None,
+            body: bytes.into(),
+            source: self.source(arrival),
+            parent: None,
+            party: arrival.location.party.clone(),
+            message_type: message_type(&header),
+            control_id: text(header.control_id),
+            patient: None,
+            charset: 0,
+            context: None,
+            retention: 0,
+            duplicate: None,
+            routes: Vec::new(),
+            parked: Some(Refusal { code: code.to_owned(), reason: reason.to_owned() }),
+            config_version: arrival.current.configuration.version,
+            detail: Detail::Received {
+                sha256: [0; 32],
+                remote: arrival.peer.address.to_string(),
+                answer: answered.to_owned(),
+                findings: finding.iter().map(told).collect(),
+                to: Vec::new(),
+            },
+        };
+        self.submit(incoming, arrival, move |published| match published {
+            Ok(_) => reply.answer(answer),
+            // Not kept, so the sender must not think that we dealt with it.
+            Err(_) => reply.answer(Answer::Close),
+        })
+    }
+}
+
+impl Again {
+    pub(super) fn receiver(&self) -> &Receiver {
+        &self.receiver
+    }
+
+    pub(super) fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    /// The door again, with what the running configuration says about it now.
+    pub(super) fn place<'c>(
+        &self,
+        configuration: &'c crate::configuration::Configuration,
+    ) -> Option<(Door, &'c ReceivePort, &'c ReceiveLocation)> {
+        let port = configuration.receive_ports.get(&self.port)?;
+        let location = port.locations.iter().find(|known| known.name == self.location)?;
+        Some((Door::new(self.receiver.clone(), &self.port, &self.location), port, location))
+    }
+
+    /// The key was there before: answers as then, takes it as new, or keeps it, as the party's record says.
+    pub(super) fn repeated(self, known: Known, first: MessageId, same: bool, answer: Answer, reply: Reply) {
+        let rule = &known.inbound.duplicates;
+        match (same, rule.same, rule.different) {
+            (true, SameAgain::RepeatAnswer, _) => reply.answer(answer),
+            (true, SameAgain::AcceptAgain, _) => self.publish_again(known, first, None, reply),
+            (true, SameAgain::Suspend, _) => {
+                let refusal =
+                    refusal("repeat", "the same message came before, and this party's repeats are held");
+                self.publish_again(known, first, Some((refusal, Verdict::Accepted)), reply);
+            }
+            (false, _, DifferentAgain::Accept) => self.publish_again(known, first, None, reply),
+            (false, _, DifferentAgain::Suspend) => {
+                let refusal =
+                    refusal(DIFFERENT, "a message with this control id came before with other content");
+                self.publish_again(known, first, Some((refusal, Verdict::Accepted)), reply);
+            }
+            (false, _, DifferentAgain::Refuse) => {
+                let reason = "a message with this control id came before with other content";
+                let told = Finding { code: 205, ..finding("MSH-10", Severity::Error, reason) };
+                let verdict = Verdict::Rejected(vec![told]);
+                self.publish_again(known, first, Some((refusal(DIFFERENT, reason), verdict)), reply);
+            }
+        }
+    }
+
+    /// Publishes it as a message of its own. Runs on the committer's task, so it only hands it in.
+    fn publish_again(
+        self,
+        mut known: Known,
+        first: MessageId,
+        held: Option<(Refusal, Verdict)>,
+        reply: Reply,
+    ) {
+        let current = self.receiver.running.load_full();
+        let configuration = Arc::clone(&current.configuration);
+        let Some((door, port, location)) = self.place(&configuration) else { return };
+        let arrival = Arrival {
+            current: &current,
+            port,
+            location,
+            peer: &self.peer,
+            id: self.receiver.store.ids().message(),
+            now: self.receiver.store.clock().now(),
+        };
+        let text = "its control id was used before";
+        known.findings.push(finding("MSH-10", Severity::Warning, text));
+        if let Some((refusal, verdict)) = held {
+            (known.refusal, known.verdict) = (Some(refusal), verdict);
+        }
+        let control_id = arrival.id.to_string();
+        let (answer, code) =
+            answers(&known.inbound, &control_id, &arrival).to(&known.message, &known.header, &known.verdict);
+        let routes = match known.refusal {
+            None => routes(&arrival, &known),
+            Some(_) => Vec::new(),
+        };
+        let mut incoming = door.incoming(&known, &arrival, routes, code);
+        // Bytes decide now: the same other content again is a repeat of this one.
+        let again = DuplicateKey::of(&[&self.port, &known.header.control_id, &first.to_string()]);
+        incoming.duplicate = incoming.duplicate.and(Some(again)).filter(|_| known.refusal.is_none());
+        let now = local(&arrival);
+        door.submit(incoming, &arrival, move |published| match published {
+            Ok(_) => reply.answer(answer),
+            Err(error) => reply.answer(not_stored(&error, &known, &control_id, now)),
+        });
+    }
+}
+
+/// The stable code of "same id, other bytes".
+const DIFFERENT: &str = "duplicate.different";
+
+fn refusal(code: &str, reason: &str) -> Refusal {
+    Refusal { code: code.to_owned(), reason: reason.to_owned() }
+}

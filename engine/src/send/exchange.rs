@@ -1,0 +1,184 @@
+//! One exchange with a receiver: write the message, wait for the answer that is to it, keep what is not.
+
+use super::Senders;
+use super::port::Port;
+use crate::acknowledge::is_expected;
+use crate::adapter::mllp::{Client, ClientError};
+use crate::configuration::{AckAction, Answered, ExpectedAck, Mismatch, SendPort};
+use crate::delivery::{Answer, SendWork};
+use crate::receive::Awaited;
+use orderly_hl7::Message;
+use orderly_hl7::acknowledge::read_answer;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// What came of an exchange.
+#[derive(Debug)]
+pub(super) struct Exchanged {
+    /// What the table is asked with; none: written, and no answer is expected.
+    pub(super) answered: Option<Answered>,
+    pub(super) answer: Option<Answer>,
+    pub(super) took: Duration,
+    /// Answers that are not to this message: late, double or foreign.
+    pub(super) foreign: Vec<Foreign>,
+}
+
+/// An answer that is not to the message under way.
+#[derive(Debug)]
+pub(super) struct Foreign {
+    /// What is known about it: `late`, `double` or `foreign`.
+    pub(super) kind: &'static str,
+    pub(super) answer: Option<Answer>,
+}
+
+impl Exchanged {
+    fn failed(answered: Answered, begun: Instant, foreign: Vec<Foreign>) -> Self {
+        Self { answered: Some(answered), answer: None, took: begun.elapsed(), foreign }
+    }
+
+    /// Whether the receiver could not be reached or did not answer: the breaker counts these.
+    pub(super) fn is_transport_failure(&self) -> bool {
+        matches!(self.answered, Some(Answered::NoConnection | Answered::Broken | Answered::Timeout))
+    }
+
+    pub(super) fn reached(&self) -> bool {
+        !self.is_transport_failure()
+    }
+
+    pub(super) fn holds_port(&self, settings: &SendPort) -> bool {
+        self.answered.is_some_and(|answered| settings.ack.codes.action(answered) == AckAction::HoldPort)
+    }
+}
+
+/// Sends one message on a connection of the port.
+pub(super) async fn exchange(
+    work: &SendWork,
+    settings: &SendPort,
+    port: &Port,
+    senders: &Senders,
+) -> Exchanged {
+    let mut foreign = Vec::new();
+    let mut slot = port.connection(work.lane).await;
+    // What came unasked since the last exchange: second answers, late ones.
+    let mut client = match slot.take() {
+        Some(client) => drain(client, port, &mut foreign).await,
+        None => None,
+    };
+    if client.is_none() {
+        let begun = Instant::now();
+        match port.call().await {
+            Ok(fresh) => client = Some(fresh),
+            Err(error) => {
+                port.disconnected();
+                tracing::debug!(send_port = settings.name, %error, "Could not reach a receiver");
+                return Exchanged::failed(Answered::NoConnection, begun, foreign);
+            }
+        }
+    }
+    let Some(mut client) = client else {
+        return Exchanged::failed(Answered::NoConnection, Instant::now(), foreign);
+    };
+    let begun = Instant::now();
+    let waits = Waits { awaited: &senders.awaited, port, settings };
+    if client.write(work.message.bytes()).await.is_err() {
+        return Exchanged::failed(Answered::Broken, begun, foreign);
+    }
+    senders.deliveries.written(work, senders.clock.now());
+    let exchanged = waits.answer(&mut client, work, begun, foreign).await;
+    let keep = matches!(exchanged.answered, None | Some(Answered::Timeout)) || exchanged.answer.is_some();
+    // Without MSA-2 to go by, a late answer would be taken for the next message's.
+    let lost_step = settings.ack.mismatch == Mismatch::Ignore && exchanged.is_transport_failure();
+    if keep && !lost_step && port.is_persistent() {
+        *slot = Some(client);
+    } else {
+        client.close().await;
+    }
+    exchanged
+}
+
+async fn drain(mut client: Client, port: &Port, foreign: &mut Vec<Foreign>) -> Option<Client> {
+    if client.is_stale() {
+        client.close().await;
+        return None;
+    }
+    loop {
+        match client.unasked().await {
+            Ok(None) => return Some(client),
+            Ok(Some(frame)) => foreign.push(port.unasked(frame)),
+            Err(_) => return None,
+        }
+    }
+}
+
+struct Waits<'a> {
+    awaited: &'a Awaited,
+    port: &'a Port,
+    settings: &'a SendPort,
+}
+
+impl Waits<'_> {
+    async fn answer(
+        &self,
+        client: &mut Client,
+        work: &SendWork,
+        begun: Instant,
+        mut foreign: Vec<Foreign>,
+    ) -> Exchanged {
+        let rule = &self.settings.ack;
+        if matches!(rule.expect, ExpectedAck::None | ExpectedAck::Transport) {
+            return Exchanged { answered: None, answer: None, took: begun.elapsed(), foreign };
+        }
+        let mut elsewhere = rule.from_any_receive_port.then(|| self.awaited.wait(&work.control_id));
+        let mut until = Instant::now() + rule.within;
+        loop {
+            let frame = match &mut elsewhere {
+                None => client.read(until).await,
+                Some(wait) => tokio::select! {
+                    frame = client.read(until) => frame,
+                    Some(answer) = wait.answer() => Ok(answer.bytes().to_vec()),
+                },
+            };
+            let frame = match frame {
+                Ok(frame) => frame,
+                Err(ClientError::Timeout) => {
+                    self.port.remember(&work.control_id, "late");
+                    return Exchanged::failed(Answered::Timeout, begun, foreign);
+                }
+                Err(ClientError::NoConnection(_) | ClientError::Broken(_)) => {
+                    return Exchanged::failed(Answered::Broken, begun, foreign);
+                }
+            };
+            let Some(answer) = read(frame) else {
+                return Exchanged::failed(Answered::Unreadable, begun, foreign);
+            };
+            if answer.control_id != work.control_id && rule.mismatch != Mismatch::Ignore {
+                let kind = self.port.kind_of(&answer.control_id);
+                foreign.push(Foreign { kind, answer: Some(answer) });
+                if rule.mismatch == Mismatch::Suspend {
+                    return Exchanged::failed(Answered::Other, begun, foreign);
+                }
+                continue;
+            }
+            if !is_expected(rule.expect, &answer.code) {
+                // Stored there; the application's answer follows, within its own time.
+                until = Instant::now() + rule.application_within;
+                continue;
+            }
+            self.port.remember(&work.control_id, "double");
+            let answered = Answered::from_code(&answer.code);
+            return Exchanged {
+                answered: Some(answered),
+                answer: Some(answer),
+                took: begun.elapsed(),
+                foreign,
+            };
+        }
+    }
+}
+
+/// The acknowledgment in a frame; none when it is no HL7 message with MSA.
+pub(super) fn read(frame: Vec<u8>) -> Option<Answer> {
+    let message = Message::parse(frame).ok()?;
+    let answer = read_answer(&message)?;
+    Some(Answer { code: answer.code, control_id: answer.control_id, text: answer.text, message })
+}

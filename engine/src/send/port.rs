@@ -1,0 +1,322 @@
+//! One send port in memory: connections, breaker, pace, what operators held, and what it did lately.
+
+use super::breaker::{Breaker, BreakerRule};
+use super::exchange::{self, Exchanged, Foreign};
+use crate::adapter::mllp::{Client, ClientError, Dial, tls};
+use crate::configuration::{SendAdapter, SendPort};
+use crate::delivery::{Outcome, SendWork};
+use crate::message_box::{Incoming, MessageBox};
+use crate::store::Store;
+use crate::tracking::{self, Entry, Kind};
+use chrono::TimeDelta;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// Control ids a port remembers, to tell late and double answers from foreign ones.
+const REMEMBERED: usize = 1_024;
+
+/// All send ports of this node.
+#[derive(Debug, Clone)]
+pub struct SendPorts {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    store: Store,
+    message_box: MessageBox,
+    data: PathBuf,
+    ports: Mutex<HashMap<String, Arc<Port>>>,
+    held: Mutex<HashSet<String>>,
+}
+
+/// What a send port did since the start, for rates and alerts.
+#[derive(Debug, Default)]
+pub struct PortActivity {
+    /// Messages delivered.
+    pub delivered: AtomicU64,
+    /// Bytes of them.
+    pub bytes: AtomicU64,
+    /// Attempts that failed.
+    pub failed: AtomicU64,
+    /// Answers that refused.
+    pub refused: AtomicU64,
+    /// Connections open now.
+    pub connections: AtomicUsize,
+}
+
+/// A send port.
+#[derive(Debug)]
+pub(super) struct Port {
+    settings: Arc<SendPort>,
+    dial: Option<Dial>,
+    slots: Vec<tokio::sync::Mutex<Option<Client>>>,
+    breaker: Mutex<Breaker>,
+    next_at: Mutex<Option<Instant>>,
+    remembered: Mutex<VecDeque<(String, &'static str)>>,
+    held: AtomicBool,
+    changed: Notify,
+    activity: Arc<PortActivity>,
+}
+
+impl SendPorts {
+    /// No port yet; each is made when it is first asked for.
+    pub fn new(store: Store, message_box: MessageBox, data: PathBuf) -> Self {
+        let shared = Shared { store, message_box, data, ports: Mutex::default(), held: Mutex::default() };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// The port with these settings; a changed one begins anew, with new connections.
+    pub(super) fn port(&self, settings: &SendPort) -> Arc<Port> {
+        let mut ports = lock(&self.shared.ports);
+        if let Some(port) = ports.get(&settings.name).filter(|port| port.is_same(settings)) {
+            return Arc::clone(port);
+        }
+        let activity = ports.get(&settings.name).map(|port| Arc::clone(&port.activity)).unwrap_or_default();
+        let port = Arc::new(Port::new(settings, &self.shared.data, activity));
+        port.held.store(lock(&self.shared.held).contains(&settings.name), Ordering::Relaxed);
+        ports.insert(settings.name.clone(), Arc::clone(&port));
+        port
+    }
+
+    /// Which ports are held; obeyed by their senders at once.
+    pub fn set_held(&self, held: HashSet<String>) {
+        for (name, port) in lock(&self.shared.ports).iter() {
+            if port.held.swap(held.contains(name), Ordering::Relaxed) != held.contains(name) {
+                port.changed.notify_waiters();
+            }
+        }
+        *lock(&self.shared.held) = held;
+    }
+
+    /// What each port did, with the time until which its breaker is open.
+    pub fn activities(&self) -> Vec<(String, Arc<PortActivity>, Option<chrono::DateTime<chrono::Utc>>)> {
+        let ports = lock(&self.shared.ports);
+        let told = |port: &Arc<Port>| (Arc::clone(&port.activity), port.breaker().open_until());
+        ports.iter().map(|(name, port)| (name.clone(), told(port).0, told(port).1)).collect()
+    }
+
+    /// Holds a port because of an answer; an operator starts it again.
+    pub(super) async fn hold(&self, name: &str, reason: &str) {
+        if let Some(port) = lock(&self.shared.ports).get(name) {
+            port.held.store(true, Ordering::Relaxed);
+            port.changed.notify_waiters();
+        }
+        lock(&self.shared.held).insert(name.to_owned());
+        if let Err(error) = crate::port::set_held_by_answer(&self.shared.store, name, reason).await {
+            tracing::error!(
+                send_port = name,
+                error = &error as &dyn std::error::Error,
+                "Could not record that a port is on hold"
+            );
+        }
+    }
+
+    /// Stores and tracks answers that are not to the message under way.
+    pub(super) async fn track_foreign(&self, work: &SendWork, foreign: &[Foreign]) {
+        for one in foreign {
+            if let Err(error) = self.track_one(work, one).await {
+                tracing::warn!(error = &error as &dyn std::error::Error, "Could not track an answer");
+            }
+        }
+    }
+
+    async fn track_one(&self, work: &SendWork, foreign: &Foreign) -> Result<(), crate::store::Error> {
+        let store = &self.shared.store;
+        let text = match &foreign.answer {
+            Some(answer) => format!("{} answer with code {}", foreign.kind, answer.code),
+            None => "a frame that is no HL7 acknowledgment".to_owned(),
+        };
+        let version = 0;
+        let mut about = work.message_id;
+        if let Some(answer) = &foreign.answer {
+            about = store.ids().message();
+            let incoming = Incoming {
+                id: about,
+                parsed: None,
+                body: bytes::Bytes::copy_from_slice(answer.message.bytes()),
+                source: 0,
+                parent: None,
+                party: None,
+                message_type: "ACK".to_owned(),
+                control_id: Some(answer.message.header().control_id),
+                patient: None,
+                charset: 0,
+                context: None,
+                retention: 0,
+                duplicate: None,
+                routes: Vec::new(),
+                parked: None,
+                config_version: version,
+                detail: tracking::Detail::Received {
+                    sha256: [0; 32],
+                    remote: String::new(),
+                    answer: String::new(),
+                    findings: Vec::new(),
+                    to: Vec::new(),
+                },
+            };
+            // An answer that cannot be stored is still told of below.
+            if self.shared.message_box.publish(about.0.cast_unsigned(), incoming).await.is_err() {
+                about = work.message_id;
+            }
+        }
+        let code = format!("ack.{}", foreign.kind);
+        let detail = tracking::Detail::Cause { code, text, sha256: None };
+        let mut entry = Entry::new(Kind::LateAnswer, version, detail).about(about);
+        entry.subscriber = Some(work.subscriber);
+        let mut tx = store.begin("send: note a foreign answer").await?;
+        tracking::record(&mut tx, &[entry]).await?;
+        tx.commit().await
+    }
+}
+
+impl Port {
+    fn new(settings: &SendPort, data: &std::path::Path, activity: Arc<PortActivity>) -> Self {
+        let SendAdapter::Mllp(mllp) = &settings.target;
+        let dial = match &mllp.tls {
+            None => Some(Dial::new(mllp.clone(), None)),
+            Some(wanted) => match tls::caller(wanted, data) {
+                Ok(config) => Some(Dial::new(mllp.clone(), Some(config))),
+                Err(error) => {
+                    tracing::error!(
+                        send_port = settings.name,
+                        error = &error as &dyn std::error::Error,
+                        "Send port {} cannot use TLS",
+                        settings.name
+                    );
+                    None
+                }
+            },
+        };
+        let rule = &settings.breaker;
+        let delta = |duration| TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX);
+        let rule = BreakerRule {
+            failures: rule.failures,
+            within: delta(rule.within),
+            pause: delta(rule.pause),
+            most: delta(rule.most),
+        };
+        let slots = (0..settings.limits.connections.max(1)).map(|_| tokio::sync::Mutex::default()).collect();
+        Self {
+            settings: Arc::new(settings.clone()),
+            dial,
+            slots,
+            breaker: Mutex::new(Breaker::new(rule)),
+            next_at: Mutex::default(),
+            remembered: Mutex::default(),
+            held: AtomicBool::new(false),
+            changed: Notify::new(),
+            activity,
+        }
+    }
+
+    fn is_same(&self, settings: &SendPort) -> bool {
+        let own = &self.settings;
+        own.target == settings.target
+            && own.limits == settings.limits
+            && own.breaker == settings.breaker
+            && own.ack == settings.ack
+            && own.retry == settings.retry
+            && own.order == settings.order
+    }
+
+    pub(super) fn settings(&self) -> Arc<SendPort> {
+        Arc::clone(&self.settings)
+    }
+
+    pub(super) fn is_held(&self) -> bool {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    /// Waits until the port is held or started.
+    pub(super) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    pub(super) fn breaker(&self) -> MutexGuard<'_, Breaker> {
+        lock(&self.breaker)
+    }
+
+    /// The connection that a lane uses; lanes that share one take turns.
+    pub(super) async fn connection(&self, lane: i32) -> tokio::sync::MutexGuard<'_, Option<Client>> {
+        let place = usize::try_from(lane).unwrap_or_default() % self.slots.len();
+        self.slots[place].lock().await
+    }
+
+    pub(super) async fn call(&self) -> Result<Client, ClientError> {
+        match &self.dial {
+            Some(dial) => dial.call().await,
+            None => Err(ClientError::NoConnection(std::io::Error::other("TLS is not set up"))),
+        }
+    }
+
+    pub(super) fn disconnected(&self) {
+        lock(&self.remembered).clear();
+    }
+
+    pub(super) fn is_persistent(&self) -> bool {
+        let SendAdapter::Mllp(mllp) = &self.settings.target;
+        mllp.persistent
+    }
+
+    /// Waits until the port's messages a second allow the next one.
+    pub(super) async fn pace(&self) {
+        let Some(rate) = self.settings.limits.rate else { return };
+        let at = {
+            let mut next = lock(&self.next_at);
+            let at = next.map_or_else(Instant::now, |next| next.max(Instant::now()));
+            *next = Some(at + Duration::from_secs(1) / rate.max(1));
+            at
+        };
+        tokio::time::sleep_until(at).await;
+    }
+
+    /// What a further answer to this message will be: `late` after a time-out, `double` after an answer.
+    pub(super) fn remember(&self, control_id: &str, kind: &'static str) {
+        let mut remembered = lock(&self.remembered);
+        if remembered.len() == REMEMBERED {
+            remembered.pop_front();
+        }
+        remembered.push_back((control_id.to_owned(), kind));
+    }
+
+    pub(super) fn kind_of(&self, control_id: &str) -> &'static str {
+        let remembered = lock(&self.remembered);
+        let known = remembered.iter().rev().find(|(known, _)| known == control_id);
+        known.map_or("foreign", |(_, kind)| kind)
+    }
+
+    /// What an unasked frame is.
+    pub(super) fn unasked(&self, frame: Vec<u8>) -> Foreign {
+        match exchange::read(frame) {
+            Some(answer) => Foreign { kind: self.kind_of(&answer.control_id), answer: Some(answer) },
+            None => Foreign { kind: "foreign", answer: None },
+        }
+    }
+
+    pub(super) fn count(&self, exchanged: &Exchanged, outcome: &Outcome, bytes: usize) {
+        let activity = &self.activity;
+        match outcome {
+            Outcome::Delivered { .. } => {
+                activity.delivered.fetch_add(1, Ordering::Relaxed);
+                activity.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+            }
+            Outcome::Retry { .. } | Outcome::Suspend { .. } => {
+                activity.failed.fetch_add(1, Ordering::Relaxed);
+                if exchanged.answer.is_some() {
+                    activity.refused.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,90 @@
+//! What an attempt means for its message: delivered, again later, or a person decides. Pure.
+
+use super::exchange::Exchanged;
+use crate::acknowledge;
+use crate::configuration::{AckAction, Answered, Retry, SendPort};
+use crate::delivery::{Outcome, SendWork};
+use chrono::{DateTime, TimeDelta, Utc};
+use std::time::Duration;
+
+/// The outcome of an attempt; `open` is how long the breaker was open since the first one, `chance` is between
+/// 0 and 1.
+pub(super) fn outcome(
+    work: &SendWork,
+    settings: &SendPort,
+    exchanged: &Exchanged,
+    now: DateTime<Utc>,
+    open: TimeDelta,
+    chance: f64,
+) -> Outcome {
+    let Some(answered) = exchanged.answered else {
+        return Outcome::Delivered { answer: None, took: exchanged.took };
+    };
+    let action = settings.ack.codes.action(answered);
+    let (code, answer) = (acknowledge::cause(answered).to_owned(), exchanged.answer.clone());
+    let reason = reason(settings, answered, exchanged);
+    match action {
+        AckAction::Accept => Outcome::Delivered { answer, took: exchanged.took },
+        AckAction::Suspend => Outcome::Suspend { code, reason, answer },
+        // The message stays at the head of its key and goes as soon as an operator starts the port.
+        AckAction::HoldPort => Outcome::Retry { due_at: now, code, reason, answer },
+        AckAction::Retry => {
+            let retry = rule(work, settings);
+            let spent = (now - work.first_at - open).to_std().unwrap_or_default();
+            let pause = retry.pause(work.attempt);
+            let pause = if retry.jitter { pause.mul_f64(chance.clamp(0.0, 1.0)) } else { pause };
+            if retry.is_used_up(work.attempt, spent + pause) {
+                let code = last_code(work, answered).to_owned();
+                let reason = format!("{reason}; given up after {} attempts", work.attempt);
+                return Outcome::Suspend { code, reason, answer };
+            }
+            let due_at = now + TimeDelta::from_std(pause).unwrap_or_default();
+            Outcome::Retry { due_at, code, reason, answer }
+        }
+    }
+}
+
+/// A step that waits reads which error it was; an operator reads that the retries are used up.
+fn last_code(work: &SendWork, answered: Answered) -> &'static str {
+    let waits = work.send.as_ref().is_some_and(|send| send.expect.is_some());
+    match acknowledge::cause(answered) {
+        cause @ ("ack.error" | "ack.reject" | "ack.timeout") if waits => cause,
+        _ => "send.exhausted",
+    }
+}
+
+/// The retries of the step, else those of the port.
+fn rule(work: &SendWork, settings: &SendPort) -> Retry {
+    let Some(step) = work.send.as_ref().and_then(|send| send.retry.as_ref()) else {
+        return settings.retry.clone();
+    };
+    Retry {
+        times: Some(step.times),
+        wait: Duration::from_millis(step.wait_ms),
+        factor: f64::from(step.factor_hundredths) / 100.0,
+        most: Duration::from_millis(step.most_ms),
+        ..settings.retry.clone()
+    }
+}
+
+fn reason(settings: &SendPort, answered: Answered, exchanged: &Exchanged) -> String {
+    let within = settings.ack.within.as_secs_f64();
+    match answered {
+        Answered::NoConnection => format!("no connection to {}", target(settings)),
+        Answered::Broken => format!("the connection to {} broke before the answer", target(settings)),
+        Answered::Timeout => format!("no answer within {within} s"),
+        Answered::Unreadable => "the answer is no HL7 acknowledgment".to_owned(),
+        Answered::Other => "the answer has a code that the standard does not know".to_owned(),
+        code => match &exchanged.answer {
+            // MSA-3 is the receiver's text and may name a patient: it is stored with the answer, not here.
+            Some(_) => format!("the receiver answered {}", code.word()),
+            None => code.word().to_owned(),
+        },
+    }
+}
+
+fn target(settings: &SendPort) -> String {
+    match &settings.target {
+        crate::configuration::SendAdapter::Mllp(mllp) => mllp.connect.to_string(),
+    }
+}

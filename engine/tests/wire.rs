@@ -1,0 +1,274 @@
+//! From socket to socket: what comes in over MLLP, what is answered, what the database keeps, what goes out.
+//! Every kind of bad input and every misbehaviour of a receiver has its named outcome.
+
+#[path = "support/wire.rs"]
+mod support;
+
+use orderly_engine::configuration::{Mismatch, Retry, UnknownParty};
+use std::time::Duration;
+use support::{Script, Site, adt};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_is_answered_after_its_commit_and_delivered_with_its_bytes() {
+    let site = Site::start(Script::Answer("AA"), |_| {}).await;
+    let mut sender = site.sender().await;
+    assert_eq!(sender.send(&adt("1", "P1")).await, "AA 1");
+    assert_eq!(site.receiver.next().await, adt("1", "P1"));
+    site.until("SELECT count(*) FROM tracking WHERE kind = 6", 1).await;
+    assert_eq!(site.count("SELECT count(*) FROM message WHERE control_id = '1'").await, 1);
+    assert_eq!(site.count("SELECT count(*) FROM parked").await, 0);
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeat_gets_the_same_answer_and_is_not_delivered_again() {
+    let site = Site::start(Script::Answer("AA"), |_| {}).await;
+    let mut sender = site.sender().await;
+    assert_eq!(sender.send(&adt("1", "P1")).await, "AA 1");
+    assert_eq!(sender.send(&adt("1", "P1")).await, "AA 1");
+    assert_eq!(sender.send(&adt("2", "P1")).await, "AA 2");
+    assert_eq!(site.receiver.next().await, adt("1", "P1"));
+    assert_eq!(site.receiver.next().await, adt("2", "P1"));
+    site.until("SELECT count(*) FROM tracking WHERE kind = 2", 1).await;
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_control_id_with_other_bytes_is_a_message_of_its_own() {
+    let site = Site::start(Script::Answer("AA"), |_| {}).await;
+    let mut sender = site.sender().await;
+    assert_eq!(sender.send(&adt("1", "P1")).await, "AA 1");
+    assert_eq!(sender.send(&adt("1", "P2")).await, "AA 1");
+    assert_eq!(sender.send(&adt("1", "P2")).await, "AA 1");
+    let mut got = [site.receiver.next().await, site.receiver.next().await];
+    got.sort();
+    assert_eq!(got, [adt("1", "P1"), adt("1", "P2")]);
+    assert_eq!(site.count("SELECT count(*) FROM message WHERE message_type LIKE 'ADT%'").await, 2);
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_without_msh_are_refused_kept_and_shown() {
+    let site = Site::start(Script::Answer("AA"), |_| {}).await;
+    let mut sender = site.sender().await;
+    assert!(sender.send("PID|1||P1\r").await.starts_with("AR"));
+    assert_eq!(site.parked().await, ["unreadable"]);
+    assert_eq!(sender.send(&adt("1", "P1")).await, "AA 1");
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn noise_and_half_a_frame_are_kept_and_nobody_is_answered() {
+    let site = Site::start(Script::Answer("AA"), |_| {}).await;
+    site.raw(b"GET / HTTP/1.1\r\n\r\n").await;
+    site.raw(b"\x0bMSH|^~\\&|REG|N|||20260301||ADT^A04|7|P|2.5.1\rPID|1").await;
+    site.until("SELECT count(*) FROM parked", 2).await;
+    assert_eq!(site.parked().await, ["frame.incomplete", "frame.noise"]);
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frame_above_the_limit_is_refused_and_its_beginning_kept() {
+    let site =
+        Site::start(Script::Answer("AA"), |site| site.mllp(|mllp| mllp.limits.frame_bytes = 400)).await;
+    let mut sender = site.sender().await;
+    let long = format!("{}NTE|1||{}\r", adt("9", "P1"), "x".repeat(1_000));
+    assert_eq!(sender.send(&long).await, "AR 9");
+    assert_eq!(site.parked().await, ["frame.too_large"]);
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_trigger_is_answered_with_201_and_kept() {
+    let site = Site::start(Script::Answer("AA"), |_| {}).await;
+    let mut sender = site.sender().await;
+    let unknown = adt("1", "P1").replace("ADT^A04^ADT_A01", "ADT^Q99");
+    let answer = sender.send_raw(&unknown).await;
+    assert!(answer.contains("MSA|AR|1") && answer.contains("201"), "{answer}");
+    assert_eq!(site.parked().await, ["refused"]);
+    // With a structure that we know it can be handled, so it is taken; nobody subscribed to it.
+    assert_eq!(sender.send(&adt("2", "P1").replace("ADT^A04", "ADT^Q99")).await, "AA 2");
+    assert_eq!(site.parked().await, ["no_subscriber", "refused"]);
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_subscribed_to_is_accepted_and_shown_as_not_routed() {
+    let site = Site::start(Script::Answer("AA"), |_| {}).await;
+    let mut sender = site.sender().await;
+    let other = adt("1", "P1").replace("ADT^A04", "ADT^A08");
+    assert_eq!(sender.send(&other).await, "AA 1");
+    assert_eq!(site.parked().await, ["no_subscriber"]);
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_content_is_refused_with_its_place_and_kept() {
+    let site = Site::start(Script::Answer("AA"), |_| {}).await;
+    let mut sender = site.sender().await;
+    let answer = sender.send_raw(&adt("1", "P1").replace("PV1|1|O\r", "")).await;
+    assert!(answer.contains("MSA|AE|1") && answer.contains("ERR|"), "{answer}");
+    assert_eq!(site.parked().await, ["refused"]);
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sender_that_no_party_knows_is_refused_or_held_as_the_location_says() {
+    let site = Site::start(Script::Answer("AA"), |site| {
+        site.location(|own| own.unknown_party = UnknownParty::Refuse)
+    })
+    .await;
+    assert_eq!(site.sender().await.send(&adt("1", "P1")).await, "AR 1");
+    assert_eq!(site.parked().await, ["unknown_party"]);
+    site.stop().await;
+    let site = Site::start(Script::Answer("AA"), |site| {
+        site.location(|own| own.unknown_party = UnknownParty::Suspend)
+    })
+    .await;
+    assert_eq!(site.sender().await.send(&adt("1", "P1")).await, "AA 1");
+    assert_eq!(site.parked().await, ["unknown_party"]);
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_acknowledgment_that_nobody_waits_for_is_tracked_and_not_answered() {
+    let site = Site::start(Script::Answer("AA"), |_| {}).await;
+    let mut sender = site.sender().await;
+    sender.write("MSH|^~\\&|REG|N|||20260301||ACK|5|P|2.5.1\rMSA|AA|no-such-message\r").await;
+    assert_eq!(sender.send(&adt("1", "P1")).await, "AA 1");
+    site.until("SELECT count(*) FROM tracking WHERE kind = 18", 1).await;
+    assert_eq!(site.count("SELECT count(*) FROM parked").await, 0);
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_that_is_down_gets_the_messages_in_order_once_it_is_back() {
+    let site = Site::start(Script::Down, |site| {
+        site.port(|port| {
+            port.retry =
+                Retry { wait: Duration::from_millis(20), most: Duration::from_millis(50), ..Retry::default() }
+        });
+    })
+    .await;
+    let mut sender = site.sender().await;
+    for number in ["1", "2", "3"] {
+        assert_eq!(sender.send(&adt(number, "P1")).await, format!("AA {number}"));
+    }
+    site.until("SELECT count(*) FROM parked WHERE state = 1 AND code = 'transport.refused'", 1).await;
+    site.receiver.come_up().await;
+    for number in ["1", "2", "3"] {
+        assert_eq!(site.receiver.next().await, adt(number, "P1"));
+    }
+    site.until("SELECT count(*) FROM parked", 0).await;
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_answer_suspends_the_message_and_its_key_and_other_keys_go_on() {
+    let site = Site::start(Script::AnswerOnce("AE"), |_| {}).await;
+    let mut sender = site.sender().await;
+    sender.send(&adt("1", "P1")).await;
+    site.until("SELECT count(*) FROM parked WHERE state = 2 AND code = 'ack.error'", 1).await;
+    sender.send(&adt("2", "P1")).await;
+    sender.send(&adt("3", "P2")).await;
+    assert_eq!(site.receiver.next().await, adt("1", "P1"));
+    assert_eq!(site.receiver.next().await, adt("3", "P2"));
+    site.until("SELECT count(*) FROM parked WHERE state = 3", 1).await;
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reject_is_tried_again_and_suspended_after_the_last_attempt() {
+    let site = Site::start(Script::Answer("AR"), |site| {
+        site.port(|port| {
+            port.retry = Retry { times: Some(2), wait: Duration::from_millis(5), ..Retry::default() };
+        });
+    })
+    .await;
+    site.sender().await.send(&adt("1", "P1")).await;
+    for _ in 0..3 {
+        assert_eq!(site.receiver.next().await, adt("1", "P1"));
+    }
+    site.until("SELECT count(*) FROM parked WHERE state = 2 AND code = 'send.exhausted'", 1).await;
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_answer_is_tracked_and_the_repeat_carries_the_same_bytes() {
+    let site = Site::start(Script::LateOnce(Duration::from_millis(300)), |site| {
+        site.port(|port| {
+            port.ack.within = Duration::from_millis(100);
+            port.retry = Retry { wait: Duration::from_millis(5), ..Retry::default() };
+        });
+    })
+    .await;
+    site.sender().await.send(&adt("1", "P1")).await;
+    assert_eq!(site.receiver.next().await, adt("1", "P1"));
+    assert_eq!(site.receiver.next().await, adt("1", "P1"));
+    site.until("SELECT count(*) FROM tracking WHERE kind = 6", 1).await;
+    assert!(site.count("SELECT count(*) FROM tracking WHERE kind = 7").await >= 1);
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_answer_and_one_to_another_message_are_tracked_and_never_taken_for_ours() {
+    for script in [Script::Twice, Script::ForeignFirst] {
+        let site = Site::start(script, |_| {}).await;
+        let mut sender = site.sender().await;
+        sender.send(&adt("1", "P1")).await;
+        assert_eq!(site.receiver.next().await, adt("1", "P1"));
+        site.until("SELECT count(*) FROM tracking WHERE kind = 6", 1).await;
+        sender.send(&adt("2", "P1")).await;
+        site.until("SELECT count(*) FROM tracking WHERE kind = 6", 2).await;
+        site.at_least("SELECT count(*) FROM tracking WHERE kind = 18", 1).await;
+        assert_eq!(site.count("SELECT count(*) FROM parked").await, 0);
+        site.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_that_suspends_on_a_mismatch_asks_a_person() {
+    let site =
+        Site::start(Script::ForeignFirst, |site| site.port(|port| port.ack.mismatch = Mismatch::Suspend))
+            .await;
+    site.sender().await.send(&adt("1", "P1")).await;
+    site.until("SELECT count(*) FROM parked WHERE state = 2", 1).await;
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_web_page_in_place_of_an_answer_is_no_acceptance() {
+    let site = Site::start(Script::Html, |_| {}).await;
+    site.sender().await.send(&adt("1", "P1")).await;
+    site.until("SELECT count(*) FROM parked WHERE state = 1 AND code = 'ack.unreadable'", 1).await;
+    assert_eq!(site.count("SELECT count(*) FROM tracking WHERE kind = 6").await, 0);
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_that_hangs_up_gets_the_message_again() {
+    let site = Site::start(Script::HangUpOnce, |site| {
+        site.port(|port| port.retry = Retry { wait: Duration::from_millis(5), ..Retry::default() });
+    })
+    .await;
+    site.sender().await.send(&adt("1", "P1")).await;
+    assert_eq!(site.receiver.next().await, adt("1", "P1"));
+    assert_eq!(site.receiver.next().await, adt("1", "P1"));
+    site.until("SELECT count(*) FROM tracking WHERE kind = 6", 1).await;
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_held_port_keeps_its_work_and_a_closed_location_takes_none() {
+    let site = Site::start(Script::Answer("AA"), |_| {}).await;
+    site.set_state("send_port", "out", "on_hold").await;
+    let mut sender = site.sender().await;
+    sender.send(&adt("1", "P1")).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(site.count("SELECT count(*) FROM tracking WHERE kind = 6").await, 0);
+    site.set_state("send_port", "out", "running").await;
+    assert_eq!(site.receiver.next().await, adt("1", "P1"));
+    site.set_state("receive_location", "in/mllp", "on_hold").await;
+    assert!(site.outside.ports.address("in/mllp").await.is_none());
+    site.stop().await;
+}
