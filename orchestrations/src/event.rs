@@ -217,7 +217,7 @@ pub enum Effect {
         /// Replaces the port's retry for this message.
         retry: Option<Retry>,
     },
-    /// The answer to a send is no longer awaited.
+    /// The answer to a send is no longer awaited: it came, or nobody needs it.
     WithdrawExpectation {
         /// Ordinal of the send.
         send: u32,

@@ -13,6 +13,7 @@ mod outline;
 mod program;
 pub mod scenario;
 mod state;
+mod stored;
 mod turn;
 
 pub use correlation::{CorrelationKey, correlation_key, correlation_keys};

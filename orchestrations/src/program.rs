@@ -234,6 +234,8 @@ pub(crate) struct Transform {
     pub(crate) structure: Arc<str>,
     pub(crate) from: Option<Slot>,
     pub(crate) map: Option<Arc<str>>,
+    /// Name of the map's first input.
+    pub(crate) input: String,
     pub(crate) set: Vec<(Path, Expr)>,
 }
 

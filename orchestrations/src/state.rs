@@ -23,6 +23,7 @@ pub struct State {
     /// Message that started the instance.
     pub(crate) origin: Option<i64>,
     pub(crate) frames: Vec<Frame>,
+    #[serde(with = "crate::stored")]
     pub(crate) names: Vec<Option<Value>>,
     pub(crate) wait: Option<Wait>,
     pub(crate) halt: Option<Halt>,

@@ -19,8 +19,16 @@ library![
     "codesets/sex-to-lab.test.yaml",
     "codesets/ward-to-lab.csv",
     "codesets/ward-to-lab.test.yaml",
+    "codesets/test-prices.csv",
+    "codesets/test-prices.test.yaml",
+    "maps/add-read-back-note.rhai",
+    "maps/add-read-back-note.test.yaml",
     "maps/adt-to-lab.rhai",
     "maps/adt-to-lab.test.yaml",
+    "maps/orm-to-oml.rhai",
+    "maps/orm-to-oml.test.yaml",
+    "maps/orm-to-refusal.rhai",
+    "maps/orm-to-refusal.test.yaml",
     "policies/admission-quality.rhai",
     "policies/admission-quality.test.yaml",
     "policies/credit-rating.rhai",
@@ -97,7 +105,7 @@ mod tests {
             }
         }
         assert!(shown.is_empty(), "\n{shown}");
-        assert_eq!(report.files.len(), 9);
+        assert_eq!(report.files.len(), 13);
         assert!(report.passed());
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use chrono::TimeDelta;
 use orderly_rules::Type;
-use orderly_rules::yaml::{Keys, Node, Span};
+use orderly_rules::yaml::{Keys, Node, Span, Spanned};
 
 use super::expr::{Readers, Want};
 use super::names::Secrecy;
@@ -94,12 +94,18 @@ impl Compiler<'_> {
         let structure = keys.require_text("type", &mut self.problems);
         let from = keys.get("from").map(|node| self.message(node));
         let map = keys.text("map", &mut self.problems);
+        let mut input = String::new();
         if let Some(map) = &map {
             if map.value.starts_with("= ") {
                 self.error("O009", map.span, "a map worked out by a formula is not supported yet");
-            } else if self.rules.map(&map.value).is_none() {
-                let names = self.rules.names(orderly_rules::Kind::Map);
-                self.unknown("O204", map.span, "map", &map.value, names.iter().map(String::as_str));
+            } else {
+                match self.rules.map(&map.value).map(|info| info.facts) {
+                    Some(inputs) => self.map_inputs(map, &inputs, &mut input),
+                    None => {
+                        let names = self.rules.names(orderly_rules::Kind::Map);
+                        self.unknown("O204", map.span, "map", &map.value, names.iter().map(String::as_str));
+                    }
+                }
             }
             self.policies.insert(map.value.clone());
         }
@@ -137,7 +143,21 @@ impl Compiler<'_> {
             structure: Arc::from(structure.value),
             from,
             map,
+            input,
             set,
         })))
+    }
+
+    /// A `transform` gives a map its `from` and nothing else.
+    fn map_inputs(&mut self, map: &Spanned<String>, inputs: &[(String, Type)], input: &mut String) {
+        if let Some((first, _)) = inputs.first() {
+            input.clone_from(first);
+        }
+        let further = inputs.iter().skip(1).find(|(_, kind)| !kind.is_optional());
+        if let Some((name, kind)) = further {
+            let message =
+                format!("map `{}` also wants `{name}` ({kind}), which `transform` cannot give", map.value);
+            self.error("O305", map.span, message);
+        }
     }
 }

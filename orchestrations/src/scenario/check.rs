@@ -53,7 +53,9 @@ impl World<'_> {
         match self.instances.last().map(|instance| &instance.next) {
             Some(Next::Waiting { text }) => text.clone(),
             Some(Next::Suspended { code, text, step, .. }) => {
-                format!("is suspended at {step}: {code}, {text}")
+                let more = if self.last_error.is_empty() { "" } else { " (" };
+                let end = if more.is_empty() { "" } else { ")" };
+                format!("is suspended at {step}: {code}, {text}{more}{}{end}", self.last_error)
             }
             Some(Next::Completed { .. }) => "is completed".to_owned(),
             Some(Next::Terminated { .. }) => "is terminated".to_owned(),

@@ -77,6 +77,8 @@ pub(super) struct World<'a> {
     pub(super) seen: Vec<Seen>,
     pub(super) covered: BTreeSet<String>,
     pub(super) failures: Vec<String>,
+    /// What the last error said in full: samples are made up, so tests may show it.
+    pub(super) last_error: String,
 }
 
 impl<'a> World<'a> {
@@ -99,6 +101,7 @@ impl<'a> World<'a> {
             seen: Vec::new(),
             covered: BTreeSet::new(),
             failures: Vec::new(),
+            last_error: String::new(),
         }
     }
 
@@ -240,6 +243,10 @@ impl<'a> World<'a> {
         let turn = self.turn(at, event)?;
         for entry in &turn.steps {
             self.covered.insert(entry.path.to_string());
+            if entry.outcome.starts_with("raised ") {
+                let said: Vec<&str> = entry.sensitive.iter().map(|detail| detail.value.as_str()).collect();
+                self.last_error = said.join("; ");
+            }
         }
         let ended = matches!(turn.next, Next::Completed { .. } | Next::Terminated { .. });
         let instance = &mut self.instances[at];

@@ -147,9 +147,7 @@ impl<'r> Run<'r, '_> {
         message: Option<MessageValue>,
         text: &str,
     ) -> Flow {
-        if let Some(wait) = self.state.wait.take() {
-            self.cancel_wait(&wait.kind);
-        }
+        self.withdraw();
         let told = if code.is_empty() { "written".to_owned() } else { format!("answered {code}") };
         self.entry(step, told);
         if let Some(slot) = slot {

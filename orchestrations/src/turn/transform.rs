@@ -20,7 +20,7 @@ impl Run<'_, '_> {
             (Some(map), from) => {
                 let input = from.clone().map_or(Value::None, Value::Message);
                 let run = self.rule_run();
-                let built = self.context.rules.transform(map, &[(self.map_input(map), input)], &run);
+                let built = self.context.rules.transform(map, &[(transform.input.clone(), input)], &run);
                 let (message, trace) = built.map_err(super::value::rule_error)?;
                 let paths = super::value::map_paths(&trace);
                 let message = self.stamp(&message);
@@ -57,12 +57,6 @@ impl Run<'_, '_> {
         let text = format!("MSH|^~\\&|||||||{kind}^{event}^{structure}||P|2.5.1\r");
         let failed = |_| Raised::fatal("limit.exceeded", "an empty message could not be made");
         Ok(self.stamp(&Message::parse(text).map_err(failed)?))
-    }
-
-    /// The name of a map's first input.
-    fn map_input(&self, map: &str) -> String {
-        let info = self.context.rules.map(map);
-        info.and_then(|info| info.facts.into_iter().next()).map(|(name, _)| name).unwrap_or_default()
     }
 
     fn place(&self, edit: &mut Edit, base: &Message, path: &Path, expr: &Expr) -> Result<(), Raised> {
