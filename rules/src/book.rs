@@ -8,7 +8,7 @@ use orderly_hl7::Message;
 use sha2::{Digest, Sha256};
 
 use crate::codeset::CodeSet;
-use crate::decision::{Decision, Facts, PolicyInfo, RuleError, Run};
+use crate::decision::{Decision, Facts, PolicyInfo, RuleError, Run, hex};
 use crate::diagnostic::Diagnostic;
 use crate::map::{self, RhaiMap};
 use crate::policy::{self, Policy};
@@ -157,10 +157,6 @@ impl Book {
     pub(crate) fn hash(&self, kind: &'static str, name: &str) -> [u8; 32] {
         self.bundles.get(&(kind, name.to_owned())).copied().unwrap_or_default()
     }
-}
-
-fn hex(digest: &[u8; 32]) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl RuleBook {

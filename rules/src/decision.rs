@@ -122,3 +122,14 @@ pub struct PolicyInfo {
     /// True for a decision table.
     pub table: bool,
 }
+
+/// A hash in hexadecimal.
+pub(crate) fn hex(hash: &[u8; 32]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = String::with_capacity(64);
+    for byte in hash {
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 15)]));
+    }
+    text
+}

@@ -166,7 +166,7 @@ pub(crate) fn run(
         let _deadline = Deadline::start(POLICY_TIME);
         Sandbox::engine().eval_ast_with_scope::<Dynamic>(&mut scope, &map.ast)
     };
-    let bundle: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    let bundle: String = crate::decision::hex(&hash);
     if let Err(error) = outcome {
         let failure = Failure::of(&error, "rule.error");
         let mut result = in_file(RuleError::new(&failure.code, failure.text));

@@ -161,7 +161,7 @@ pub fn built_in_names() -> impl Iterator<Item = &'static str> {
 pub fn built_in(message: &Message) -> Properties {
     let mut properties = Properties::new();
     let header = message.header();
-    let structure = structure_of(message);
+    let structure = structure_from(&header);
     properties.set("hl7.type", header.message_type);
     properties.set("hl7.event", header.trigger_event);
     properties.set("hl7.structure", structure);
@@ -213,9 +213,12 @@ pub fn built_in(message: &Message) -> Properties {
 
 /// MSH-9.3, or what type and event mean together.
 pub fn structure_of(message: &Message) -> String {
-    let header = message.header();
+    structure_from(&message.header())
+}
+
+fn structure_from(header: &orderly_hl7::Header) -> String {
     if !header.structure.is_empty() {
-        return header.structure;
+        return header.structure.clone();
     }
     let (kind, event) = (header.message_type.as_str(), header.trigger_event.as_str());
     let shared = match (kind, event) {

@@ -56,7 +56,7 @@ pub(crate) fn run(
     let mut machine = Machine::new(policy, book, &facts, terms, run, surroundings);
     let outcome = machine.go();
     let (result, fired, mut trace) = machine.finish();
-    trace.bundle = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    trace.bundle = crate::decision::hex(&hash);
     trace.facts = facts.iter().map(|(name, value)| (name.clone(), value.to_json())).collect();
     trace.fired.clone_from(&fired);
     let failed = |mut error: RuleError, mut trace: Trace| {

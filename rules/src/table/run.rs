@@ -244,7 +244,7 @@ pub(crate) fn run(
     let outcome = each_element(table, &surroundings, terms.as_ref(), &value_of);
     let mut trace = Trace {
         policy: table.name.clone(),
-        bundle: hash.iter().map(|byte| format!("{byte:02x}")).collect(),
+        bundle: crate::decision::hex(&hash),
         now: run.now.to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
         as_of: surroundings.day.to_string(),
         form: if surroundings.tracing { "trace" } else { "run" }.to_owned(),

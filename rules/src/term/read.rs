@@ -1,7 +1,8 @@
 //! Reading terms from a message: places, repetitions, units, ages; each once for an element.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use chrono::NaiveTime;
 use orderly_hl7::{Message, Path, Segment, Value as Hl7};
@@ -20,7 +21,8 @@ pub(crate) struct Terms(Arc<Reader>);
 struct Reader {
     message: Option<Message>,
     vocabulary: Arc<Vocabulary>,
-    structure: String,
+    /// Known once a term asks for it.
+    structure: OnceLock<String>,
     message_time: Moment,
     now: Moment,
     /// Segment of the element, `usize::MAX` for none.
@@ -38,11 +40,10 @@ impl Terms {
         message_time: Moment,
         now: Moment,
     ) -> Self {
-        let structure = structure_of(&message);
         Self(Arc::new(Reader {
             message: Some(message),
             vocabulary,
-            structure,
+            structure: OnceLock::new(),
             message_time,
             now,
             element: AtomicUsize::new(usize::MAX),
@@ -56,7 +57,7 @@ impl Terms {
         Self(Arc::new(Reader {
             message: None,
             vocabulary,
-            structure: String::new(),
+            structure: OnceLock::new(),
             message_time: now,
             now,
             element: AtomicUsize::new(usize::MAX),
@@ -133,12 +134,25 @@ impl Terms {
         match &info.source {
             Source::Age { from, at } => self.read_age(from, at, &mut reading),
             Source::Path { default, by_structure } => {
-                if let Some(path) = by_structure.get(&self.0.structure).or(default.as_ref()) {
+                if let Some(path) = self.path_of(default.as_ref(), by_structure) {
                     self.read_path(info, path, &mut reading);
                 }
             }
         }
         Term(Arc::new(reading))
+    }
+
+    /// The path of a term in this message's structure.
+    fn path_of<'p>(
+        &self,
+        default: Option<&'p Path>,
+        by_structure: &'p BTreeMap<String, Path>,
+    ) -> Option<&'p Path> {
+        if by_structure.is_empty() {
+            return default;
+        }
+        let structure = || self.0.message.as_ref().map(structure_of).unwrap_or_default();
+        by_structure.get(self.0.structure.get_or_init(structure)).or(default)
     }
 
     fn named(&self, name: &str) -> Option<Term> {
@@ -398,7 +412,7 @@ impl Terms {
     /// The values of a term in every segment that holds its place, for promotion.
     pub(crate) fn everywhere(&self, info: &Arc<TermInfo>) -> Vec<crate::value::Value> {
         let Source::Path { default, by_structure } = &info.source else { return Vec::new() };
-        let Some(path) = by_structure.get(&self.0.structure).or(default.as_ref()) else { return Vec::new() };
+        let Some(path) = self.path_of(default.as_ref(), by_structure) else { return Vec::new() };
         let Some(message) = &self.0.message else { return Vec::new() };
         let mut values = Vec::new();
         for segment in message.segments().filter(|segment| segment.id() == path.segment.as_str()) {
