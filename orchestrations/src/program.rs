@@ -60,10 +60,16 @@ pub(crate) enum Expr {
     Name(Slot),
     /// `settings.x`.
     Setting(Arc<str>),
-    /// `name["PATH"]`.
+    /// `name["PATH"]`, or `name["PATH"] ?? ""`.
     Place {
         slot: Slot,
         path: Path,
+        or_empty: bool,
+    },
+    /// `name.member` of a map.
+    Member {
+        slot: Slot,
+        member: Arc<str>,
     },
     Formula(Box<Bound>),
     /// Text with holes.

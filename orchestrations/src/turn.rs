@@ -187,7 +187,14 @@ impl<'r> Run<'r, '_> {
         timer
     }
 
+    /// Cancels a timer. One that this very turn set is forgotten: an instance that ends in its
+    /// first turn leaves no timer rows to write and to delete.
     fn cancel_timer(&mut self, timer: Timer) {
+        let set = |effect: &Effect| matches!(effect, Effect::SetTimer { token, .. } if *token == timer.token);
+        if let Some(at) = self.effects.iter().rposition(set) {
+            self.effects.remove(at);
+            return;
+        }
         self.effects.push(Effect::CancelTimer { token: timer.token });
     }
 

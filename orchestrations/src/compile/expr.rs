@@ -118,8 +118,12 @@ impl Compiler<'_> {
             {
                 return Some(Expr::Name(name.slot));
             }
-            if let Some(place) = self.bare_place(text, only) {
-                return Some(place);
+            let bare = match error_text {
+                None => self.bare_place(text, only).or_else(|| self.bare_member(text, only)),
+                Some(_) => None,
+            };
+            if bare.is_some() {
+                return bare;
             }
             if only.name == "settings"
                 && let [setting] = only.members.as_slice()
@@ -162,9 +166,23 @@ impl Compiler<'_> {
         if !matches!(name.kind, Type::Message(_)) {
             return None;
         }
-        let path = text.strip_prefix(only.name)?.strip_prefix("[\"")?.strip_suffix("\"]")?;
-        let path = path.parse().ok()?;
-        Some(Expr::Place { slot: name.slot, path })
+        let rest = text.strip_prefix(only.name)?.strip_prefix("[\"")?;
+        let (path, rest) = rest.split_once("\"]")?;
+        let or_empty = match rest {
+            "" => false,
+            " ?? \"\"" => true,
+            _ => return None,
+        };
+        Some(Expr::Place { slot: name.slot, path: path.parse().ok()?, or_empty })
+    }
+
+    /// `name.member` on a map needs no Rhai; `len` is a function of Rhai.
+    fn bare_member(&self, text: &str, only: &Mention<'_>) -> Option<Expr> {
+        let name = self.env.get(only.name)?;
+        let [member] = only.members.as_slice() else { return None };
+        let bare = text.len() == only.name.len() + 1 + member.len() && text.starts_with(only.name);
+        (bare && name.kind == Type::Map && *member != "len")
+            .then(|| Expr::Member { slot: name.slot, member: Arc::from(*member) })
     }
 
     fn compile_formula(&mut self, text: &str, span: Span) -> Option<Formula> {

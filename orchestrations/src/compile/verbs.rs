@@ -128,7 +128,13 @@ impl Compiler<'_> {
             },
             Expr::Formula(bound) => bound.formula.result().clone(),
             Expr::Text(_) => Type::Text,
+            Expr::Place { or_empty: true, .. } => Type::Text,
             Expr::Place { .. } => Type::Optional(Box::new(Type::Text)),
+            Expr::Member { slot, member } => {
+                let known = self.env.names.values().find(|known| known.slot == *slot);
+                let kind = known.and_then(|known| known.members.as_ref()?.get(&**member));
+                kind.cloned().unwrap_or(Type::Any)
+            }
             Expr::Setting(name) => {
                 self.settings.get(&**name).map_or(Type::Any, |setting| setting.kind.clone())
             }

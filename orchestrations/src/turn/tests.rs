@@ -261,6 +261,15 @@ fn what_rests_is_stored_and_what_ends_is_not() {
 }
 
 #[test]
+fn an_instance_that_ends_in_its_first_turn_leaves_no_timers() {
+    let ended = Instance::new("steps: [ { send: { message: orm, to: lab } } ]").start();
+    let timers =
+        ended.effects.iter().filter(|it| matches!(it, Effect::SetTimer { .. } | Effect::CancelTimer { .. }));
+    assert_eq!(timers.count(), 0, "{:?}", ended.effects);
+    assert_eq!(ended.next, Next::Completed { outcome: None });
+}
+
+#[test]
 fn a_very_long_loop_commits_and_goes_on() {
     let mut instance = Instance::new(
         "steps:

@@ -19,7 +19,11 @@ impl Run<'_, '_> {
             Expr::Literal(value) => Ok(value.clone()),
             Expr::Name(slot) => Ok(self.state.name(*slot).cloned().unwrap_or_default()),
             Expr::Setting(name) => Ok(self.setting(name)),
-            Expr::Place { slot, path, .. } => Ok(self.place_value(*slot, path)),
+            Expr::Place { slot, path, or_empty } => match self.place_value(*slot, path) {
+                Value::None if *or_empty => Ok(Value::text("")),
+                value => Ok(value),
+            },
+            Expr::Member { slot, member } => self.member(*slot, member),
             Expr::Formula(bound) => self.formula(bound),
             Expr::Text(pieces) => self.pieces(pieces, false).map(Value::Text),
         }
@@ -83,6 +87,17 @@ impl Run<'_, '_> {
                 ("started_at".to_owned(), self.in_zone(self.state.started_at)),
                 ("version".to_owned(), Value::Int(i64::from(self.definition.version))),
             ]))
+        })
+    }
+
+    fn member(&self, slot: Slot, member: &str) -> Result<Value, Raised> {
+        let found = match self.state.name(slot) {
+            Some(Value::Map(entries)) => entries.get(member).cloned(),
+            _ => None,
+        };
+        found.ok_or_else(|| {
+            let name = &self.program.slots[slot as usize];
+            Raised::new("formula.error", format!("`{name}` has no `{member}`"))
         })
     }
 
