@@ -123,7 +123,8 @@ pub(crate) fn explain(response: Response, guest: &Guest, visit: Option<&Visit>) 
     }
 }
 
-fn machine(path: &str) -> bool {
+/// Addresses that programs ask for: no pages, no sessions.
+pub(crate) fn machine(path: &str) -> bool {
     ["/health/", "/metrics", "/api/", "/assets/"].iter().any(|prefix| path.starts_with(prefix))
 }
 

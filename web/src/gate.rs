@@ -159,6 +159,9 @@ pub(crate) fn session_cookie(tls: bool) -> &'static str {
 }
 
 async fn visit(state: &AppState, guest: &Guest, headers: &HeaderMap) -> Result<Option<Visit>, Failure> {
+    if failure::machine(&guest.path) {
+        return Ok(None);
+    }
     let jar = CookieJar::from_headers(headers);
     let Some(token) = jar.get(session_cookie(state.options.tls)) else { return Ok(None) };
     let found = people::signed_in(state.pool(), token.value(), state.options.sessions, guest.now).await?;

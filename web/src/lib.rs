@@ -4,6 +4,7 @@
 //! four steps: who may (the table), load, decide (a call into `engine`), show. What changes state lives in
 //! `engine`; there is no SQL here.
 
+mod api;
 mod assets;
 mod failure;
 mod flash;

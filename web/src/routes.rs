@@ -8,7 +8,7 @@ use crate::route::Route;
 use crate::rules::{catalog, draft, set, trial};
 use crate::tracking::{instance, message, search};
 use crate::work::{decide, done, list, task};
-use crate::{assets, health, home, sign_in};
+use crate::{api, assets, health, home, sign_in};
 
 /// Who may look at an instance: operators, and those who follow messages.
 const INSTANCES: &[Capability] = &[PortRead, MsgFind];
@@ -64,6 +64,7 @@ pub(crate) fn table() -> Vec<Route> {
         Route::post("/alerts/{id}/acknowledge", AlertAck, alerts::acknowledge),
         // For machines
         Route::get("/assets/{file}", Nothing, assets::show),
+        Route::get("/api/v1/tasks", Nothing, api::tasks),
         Route::get("/health/live", Nothing, health::live),
         Route::get("/health/ready", Nothing, health::ready),
         Route::get("/metrics", Nothing, health::metrics),
