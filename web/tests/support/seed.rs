@@ -175,6 +175,10 @@ impl Writer<'_> {
                 outcome: "critical".into(),
                 reason: "row k-high of critical-limits".into(),
                 trace: TRACE.into(),
+                title: String::new(),
+                sensitive: Vec::new(),
+                policy: "critical-limits".into(),
+                fired: vec!["k-high".into()],
             },
             Step {
                 path: "steps/1".into(),
@@ -183,6 +187,10 @@ impl Writer<'_> {
                 outcome: "asked duty-physician".into(),
                 reason: String::new(),
                 trace: String::new(),
+                title: String::new(),
+                sensitive: Vec::new(),
+                policy: String::new(),
+                fired: Vec::new(),
             },
         ];
         let copy = self.message(3, "ORU^R01", "MSG00088121-C", None, RESULT).await;
