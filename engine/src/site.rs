@@ -43,4 +43,6 @@ pub use values::Environment;
 #[cfg(test)]
 mod deploy_tests;
 #[cfg(test)]
+mod sample_tests;
+#[cfg(test)]
 mod tests;

@@ -19,7 +19,8 @@ pub enum Value {
     Bool(bool),
     /// Whole number.
     Int(i64),
-    /// Exact number.
+    /// Exact number; as text, since the state of an instance is stored in a form that cannot guess.
+    #[serde(with = "rust_decimal::serde::str")]
     Decimal(Decimal),
     /// Text.
     Text(String),

@@ -1,14 +1,15 @@
 //! `orderly check`: compiles a folder for every environment and runs all tests and scenarios. No database.
 
-use std::{collections::BTreeSet, fmt, path::Path};
+use std::{collections::BTreeSet, fmt, path::Path, sync::Arc};
 
+use orderly_orchestrations::scenario::Stage;
 use orderly_rules::{Diagnostic, testing::TestReport};
 use serde::Serialize;
 
 use super::{
     compile::compile,
     folder::{FolderError, read_folder},
-    layers::{LIBRARY, below, with_library},
+    layers::{LIBRARY, below, shown_path, with_library},
     values::Environment,
 };
 use crate::configuration::{Configuration, Files};
@@ -118,33 +119,102 @@ fn environments(site: &Files) -> Vec<Environment> {
 
 impl Report {
     fn test(&mut self, configuration: &Configuration) {
+        self.test_rules(configuration);
+        self.run_scenarios(configuration);
+    }
+
+    fn test_rules(&mut self, configuration: &Configuration) {
         let files = &configuration.files;
-        let samples = below(files, "samples/");
         for folder in [format!("{LIBRARY}rules/"), "rules/".to_owned()] {
-            let tests: Files =
-                below(files, &folder).into_iter().filter(|(path, _)| path.ends_with(".test.yaml")).collect();
+            let samples = samples(files, folder.starts_with(LIBRARY));
+            let mut tests = below(files, &folder);
+            tests.retain(|path, _| {
+                // What the site replaced is tested by the site.
+                let replaced = folder.starts_with(LIBRARY) && is_replaced(files, &format!("rules/{path}"));
+                path.ends_with(".test.yaml") && !replaced
+            });
             let report = configuration.rules.test(&tests, &samples, None);
-            self.add(&folder, report);
+            self.add_rule_tests(files, report);
         }
     }
 
-    fn add(&mut self, folder: &str, report: TestReport) {
-        self.diagnostics.extend(report.problems.into_iter().map(|mut found| {
-            found.file = format!("{folder}{}", found.file);
-            found
-        }));
+    fn add_rule_tests(&mut self, files: &Files, report: TestReport) {
+        let place = |file: &str| shown_path(files, "rules/", file.strip_prefix("rules/").unwrap_or(file));
+        for mut found in report.problems {
+            found.file = place(&found.file);
+            self.diagnostics.push(found);
+        }
         for file in report.files {
             for case in file.cases {
-                if case.failures.is_empty() {
-                    self.rule_tests.passed += 1;
+                let at = format!("{}:{}: {}", place(&file.file), case.line, case.name);
+                self.rule_tests.count(&at, case.failures, &mut self.failures);
+            }
+        }
+    }
+
+    /// Scenarios of enlisted definitions, and those that stand in the site's own folder.
+    fn run_scenarios(&mut self, configuration: &Configuration) {
+        let files = &configuration.files;
+        let definition = |name: &str| {
+            configuration.orchestrations.get(name).map(|enlisted| Arc::clone(&enlisted.definition))
+        };
+        for folder in [format!("{LIBRARY}orchestrations/"), "orchestrations/".to_owned()] {
+            let samples = samples(files, folder.starts_with(LIBRARY));
+            let stage = Stage { definition: &definition, rules: &configuration.rules, samples: &samples };
+            for (path, bytes) in below(files, &folder) {
+                let Some(name) = path.strip_suffix(".test.yaml") else { continue };
+                let library = folder.starts_with(LIBRARY);
+                let own = files.contains_key(&format!("orchestrations/{name}.yaml"));
+                if library && (own || !configuration.orchestrations.contains_key(name)) {
                     continue;
                 }
-                self.rule_tests.failed += 1;
-                for failure in case.failures {
-                    self.failures
-                        .push(format!("{folder}{}:{}: {}: {failure}", file.file, case.line, case.name));
+                let shown = if library {
+                    format!("orchestrations/library/{path}")
+                } else {
+                    format!("{folder}{path}")
+                };
+                let report =
+                    orderly_orchestrations::scenario::run(&shown, &String::from_utf8_lossy(&bytes), &stage);
+                self.diagnostics.extend(report.problems);
+                for outcome in report.scenarios {
+                    let at = format!("{shown}:{}: {}", outcome.line, outcome.name);
+                    self.scenarios.count(&at, outcome.failures, &mut self.failures);
                 }
             }
         }
     }
+}
+
+impl Tally {
+    fn count(&mut self, at: &str, failed: Vec<String>, failures: &mut Vec<String>) {
+        if failed.is_empty() {
+            self.passed += 1;
+        } else {
+            self.failed += 1;
+            failures.extend(failed.into_iter().map(|failure| format!("{at}: {failure}")));
+        }
+    }
+}
+
+/// Sample messages as tests name them, `samples/a.hl7`: each layer's tests see its own before the other's.
+fn samples(files: &Files, library: bool) -> Files {
+    let mut folders = [format!("{LIBRARY}rules/samples/"), "samples/".to_owned()];
+    if library {
+        folders.reverse();
+    }
+    let mut samples = Files::new();
+    for folder in folders {
+        for (path, bytes) in below(files, &folder) {
+            samples.insert(format!("samples/{path}"), bytes);
+        }
+    }
+    samples
+}
+
+/// Whether the site has the file that a test of the library tests, or the test itself.
+fn is_replaced(files: &Files, test: &str) -> bool {
+    let stem = test.strip_suffix(".test.yaml").unwrap_or(test);
+    ["rhai", "table.yaml", "csv", "test.yaml"]
+        .iter()
+        .any(|ending| files.contains_key(&format!("{stem}.{ending}")))
 }

@@ -116,7 +116,8 @@ impl Definitions {
         diagnostics: &mut Vec<Diagnostic>,
     ) -> Self {
         let texts = definition_files(files, diagnostics);
-        let mut known = Known { roles: Some(roles.clone()), ..Known::default() };
+        // A site without roles (the benchmark) has nobody to assign anything to, so owners are not looked for.
+        let mut known = Known { roles: (!roles.is_empty()).then(|| roles.clone()), ..Known::default() };
         for (path, text) in texts.values() {
             if let Some(head) = Head::read(path, text) {
                 known.add(head);
