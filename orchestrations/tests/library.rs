@@ -63,3 +63,27 @@ fn every_file_of_the_library_ships() {
     there.sort();
     assert_eq!(library().into_keys().collect::<Vec<_>>(), there);
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+
+    /// Whatever somebody types into a definition, the compiler answers with diagnostics.
+    #[test]
+    fn no_slip_of_the_pen_makes_the_compiler_panic(
+        at in 0..6000usize,
+        gone in 0..30usize,
+        typed in "[ -~\\n]{0,6}|ü|= |\\{|\\}|#",
+    ) {
+        static RULES: std::sync::OnceLock<RuleBook> = std::sync::OnceLock::new();
+        let rules = RULES.get_or_init(rules);
+        let files = library();
+        let mut text = text(&files["orchestrations/lab-order.yaml"]).to_owned();
+        let start = at % text.len();
+        let end = (start + gone).min(text.len());
+        text.replace_range(start..end, &typed);
+        match Definition::compile("orchestrations/lab-order.yaml", &text, rules, &Known::default()) {
+            Ok(definition) => assert!(definition.diagram(&[]).starts_with("<svg")),
+            Err(problems) => assert!(problems.iter().any(|problem| problem.is_error() && problem.line > 0)),
+        }
+    }
+}
