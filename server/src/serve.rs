@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
 use orderly_engine::clock::Clock;
@@ -15,8 +14,9 @@ use orderly_engine::store::{Durability, Store};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli;
 use crate::database::Database;
+use crate::site_commands::operating_system_user;
+use crate::{cli, console};
 
 /// File in the data folder that tells where everything listens, written when ready.
 const ADDRESSES: &str = "addresses.json";
@@ -38,46 +38,56 @@ pub(crate) async fn run(options: &cli::Serve, stop: CancellationToken, when_read
 }
 
 async fn serve(options: &cli::Serve, database: &Database, stop: CancellationToken, when_ready: impl FnOnce(&Addresses)) -> anyhow::Result<()> {
-    let durability = if options.accept_unsafe_postgres { Durability::NotRequired } else { Durability::Required };
-    let store = Store::open(database.options().clone(), Clock::system(), durability).await?;
-    let configurations = Arc::new(deploy(options, &store).await?);
-    let mut engine_options = EngineOptions::new(database.options().clone(), configurations.clone());
+    let durability = if options.accept_unsafe_postgres { Durability::NotCheckedForTests } else { Durability::Required };
+    deploy(options, database, durability).await?;
+    let mut engine_options = EngineOptions::new(database.options().clone());
     engine_options.durability = durability;
     let engine = Engine::start(engine_options).await?;
-    let listening = orderly_engine::start_ports(&engine, &options.database.data).await?;
+    let listening = orderly_engine::port::start_ports(&engine, &options.database.data).await?;
 
     let http = TcpListener::bind(options.http).await.with_context(|| format!("the console could not listen on {}", options.http))?;
     let addresses = Addresses::new(http.local_addr()?, listening);
-    let console = orderly_web::router(crate::console::state(&engine, &configurations, options)?);
-    let served = engine.tasks().spawn(crate::console::serve(http, console, options.tls_cert.clone(), options.tls_key.clone(), engine.stopping().clone()));
+    let served = console::serve(http, &engine, options)?;
     addresses.write(&options.database.data)?;
-    tracing::info!(console = %addresses.console(), "Orderly is ready");
+    tracing::info!(console = addresses.console(), "Orderly is ready");
     when_ready(&addresses);
 
     wait_for_end(&stop).await?;
     tracing::info!("Stopping");
-    engine.shutdown().await?;
+    let stopped = engine.shutdown().await;
     served.await??;
-    store.pool().close().await;
+    stopped?;
+    engine.store().pool().close().await;
     Ok(())
 }
 
 /// Deploys the folder, unless what runs is these files already or the console changed something since.
-async fn deploy(options: &cli::Serve, store: &Store) -> anyhow::Result<ConfigurationStore> {
+async fn deploy(options: &cli::Serve, database: &Database, durability: Durability) -> anyhow::Result<()> {
+    let store = Store::open(database.options().clone(), Clock::system(), durability).await?;
     let environment = Environment::of_process(options.environment.clone().unwrap_or_else(|| "local".to_owned()));
     let files = site::read_folder(&options.site)?;
-    let person = crate::site_commands::operating_system_user();
-    match site::deploy(store, &files, &environment, By { person: &person, reason: "Start of the server" }).await {
+    let person = operating_system_user();
+    match site::deploy(&store, &files, &environment, By { person: &person, reason: "Start of the server" }).await {
         Ok(Deployment::NothingToDo { version }) => tracing::info!(configuration.version = version, "Configuration version {version} is this folder"),
-        Ok(Deployment::Applied { version, plan }) => tracing::info!(configuration.version = version, "Deployed as configuration version {version}\n{plan}"),
+        Ok(Deployment::Applied { version, .. }) => tracing::info!(configuration.version = version, "Deployed the folder as configuration version {version}"),
         Err(refused @ site::Error::ChangedInConsole { .. }) => {
             tracing::warn!("The folder was not deployed, what runs stays: {refused}");
         }
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(explained(error)),
     }
-    let configurations = ConfigurationStore::open(store.clone()).await?;
-    site::enrol_people(store, &configurations.current(), &Passwords::default()).await?;
-    Ok(configurations)
+    let configuration = ConfigurationStore::open(store.clone()).await.map_err(explained)?.current();
+    site::enrol_people(&store, &configuration, &Passwords::default()).await.map_err(explained)?;
+    store.pool().close().await;
+    Ok(())
+}
+
+/// An error with every mistake in the files, each with its place.
+pub(crate) fn explained(error: site::Error) -> anyhow::Error {
+    if let site::Error::Mistakes(mistakes) = &error {
+        let list: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+        return anyhow::anyhow!("{error}:\n\n{}", list.join("\n"));
+    }
+    error.into()
 }
 
 /// The console beyond loopback needs TLS or a proxy that speaks it.

@@ -110,3 +110,46 @@ async fn tell(story: Arc<Mutex<Story>>, hub: String, laboratory: Outbox, stop: C
         }
     }
 }
+
+/// Runs the server with everything around it, and says where to look.
+///
+/// # Errors
+///
+/// As [`crate::serve::run`], or an address that is taken.
+pub(crate) async fn run(options: &crate::cli::Serve) -> anyhow::Result<std::process::ExitCode> {
+    let addresses = Addresses::from_environment();
+    let stop = CancellationToken::new();
+    let surroundings = stop.clone();
+    println!("Starting the demo hospital ...");
+    start_surroundings(&addresses, &stop).await?;
+    let result = crate::serve::run(options, CancellationToken::new(), |server| welcome(server, &addresses)).await;
+    surroundings.cancel();
+    result
+}
+
+fn welcome(server: &crate::serve::Addresses, around: &Addresses) {
+    println!(
+        "
+  Northgate Hospital is open. Everybody and everything in it is made up.
+
+  Console       http://{}
+                a.lind / demo-lind            ward physician: decides critical values
+                s.devries / demo-devries      head of laboratory: approves orders
+                t.visser / demo-visser        analyst: edits and publishes rules
+                h.nair / demo-nair            auditor: follows messages, sees who looked
+                r.meyer / demo-meyer          operator: ports, queues, suspended work
+  Sent mail     http://{}",
+        server.console(),
+        around.mailbox
+    );
+    for (name, address) in server.locations() {
+        println!("  MLLP          {address}    ({name}: ADT, ORM and ORU)");
+    }
+    println!(
+        "  Receivers     order entry {}, laboratory {}, billing {}, ward {}
+
+  Messages flow about once a second. Ctrl-C stops everything; the data is kept.
+",
+        around.order_entry, around.laboratory, around.billing, around.ward
+    );
+}
