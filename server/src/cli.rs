@@ -112,6 +112,9 @@ pub(crate) struct Deploy {
 pub(crate) struct Export {
     /// Folder to write.
     pub(crate) folder: PathBuf,
+    /// Remove files that are not part of the site any more.
+    #[arg(long)]
+    pub(crate) clean: bool,
     #[command(flatten)]
     pub(crate) database: Database,
 }

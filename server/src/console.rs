@@ -10,8 +10,8 @@ use axum::Router;
 use axum::extract::{ConnectInfo, Request};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use orderly_engine::engine::Engine;
-use orderly_engine::people::Passwords;
-use orderly_web::{AppState, ConsoleOptions, Parts, SiteFacts};
+use orderly_engine::people::{Passwords, Strength};
+use orderly_web::{AppState, ConsoleOptions, Parts};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -59,25 +59,20 @@ fn acceptor(certificate: &Path, key: &Path) -> anyhow::Result<tokio_rustls::TlsA
 
 /// What pages share; it follows each new configuration.
 fn state(engine: &Arc<Engine>, options: &cli::Serve) -> anyhow::Result<AppState> {
-    let running = engine.configuration();
-    let site = Arc::new(ArcSwap::from_pointee(SiteFacts::of(&running)));
-    let configuration = Arc::new(ArcSwap::new(running));
+    let configuration = Arc::new(ArcSwap::new(engine.configuration()));
     if let Some(configurations) = engine.configurations().cloned() {
-        let (configuration, site, stop) = (configuration.clone(), site.clone(), engine.stopping().clone());
+        let (configuration, stop) = (configuration.clone(), engine.stopping().clone());
         engine.tasks().spawn(async move {
             let mut changes = configurations.changes();
             while let Some(Ok(())) = stop.run_until_cancelled(changes.changed()).await {
-                let running = configurations.current();
-                site.store(Arc::new(SiteFacts::of(&running)));
-                configuration.store(running);
+                configuration.store(configurations.current());
             }
         });
     }
     Ok(AppState::new(Parts {
         store: engine.store().clone(),
         configuration,
-        site,
-        passwords: Passwords::default(),
+        passwords: Passwords::new(Strength::Full)?,
         metrics: Some(PrometheusBuilder::new().install_recorder().context("metrics are recorded once a process")?),
         options: ConsoleOptions {
             tls: options.tls_cert.is_some() || options.behind_proxy.is_some(),

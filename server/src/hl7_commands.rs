@@ -192,7 +192,7 @@ async fn listen(port: u16) -> anyhow::Result<ExitCode> {
         while let Ok(bytes) = next_frame(&mut stream, &mut deframer).await {
             println!("{}\n", String::from_utf8_lossy(&bytes).replace('\r', "\n").trim_end());
             let now = Local::now().fixed_offset();
-            let control_id = now.format("%Y%m%d%H%M%S%f").to_string();
+            let control_id = now.format("%Y%m%d%H%M%S%6f").to_string();
             let answer = match Message::parse(bytes.clone()) {
                 Ok(message) => acknowledge(&message, &AckRequest::new(AckCode::AA, control_id, now)).bytes().to_vec(),
                 Err(_) => reject_unreadable(&bytes, &AckRequest::new(AckCode::AR, control_id, now)),

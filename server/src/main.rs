@@ -64,7 +64,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
 
 /// `ORDERLY_LOG` chooses what is logged, in the form of `RUST_LOG`.
 fn start_log(json: bool, usual: &str) {
-    let filter = EnvFilter::try_from_env("ORDERLY_LOG").unwrap_or_else(|_| EnvFilter::new(usual));
+    let filter = EnvFilter::try_from_env("ORDERLY_LOG").unwrap_or_else(|_| EnvFilter::new(format!("{usual},sqlx=warn")));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     if json { log.json().init() } else { log.init() }
 }
@@ -77,6 +77,26 @@ async fn verify(options: &cli::Database, json: bool) -> anyhow::Result<ExitCode>
     store.pool().close().await;
     database.close()?;
     let report = report?;
-    if json { println!("{}", serde_json::to_string(&report)?) } else { println!("{report}") }
-    Ok(ExitCode::from(u8::from(!report.is_whole())))
+    print_report(&report, json);
+    Ok(ExitCode::from(u8::from(!report.is_sound())))
+}
+
+fn print_report(report: &audit::Report, json: bool) {
+    let breaks: Vec<String> = report.breaks.iter().map(ToString::to_string).collect();
+    if json {
+        let found = serde_json::json!({
+            "sound": report.is_sound(), "chains": report.chains, "blocks": report.blocks, "rows": report.rows,
+            "bodies": report.bodies, "anchors": report.anchors, "breaks": breaks,
+        });
+        println!("{found}");
+        return;
+    }
+    println!(
+        "{} chains, {} blocks, {} tracking rows, {} message bodies and {} anchors recomputed.",
+        report.chains, report.blocks, report.rows, report.bodies, report.anchors
+    );
+    match breaks.first() {
+        None => println!("Everything fits."),
+        Some(first) => println!("{} breaks. The first: {first}", breaks.len()),
+    }
 }

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, ensure};
 use orderly_engine::clock::Clock;
 use orderly_engine::engine::{Engine, EngineOptions};
-use orderly_engine::people::Passwords;
+use orderly_engine::people::{Passwords, Strength};
 use orderly_engine::site::{self, By, ConfigurationStore, Deployment, Environment};
 use orderly_engine::store::{Durability, Store};
 use tokio::net::TcpListener;
@@ -76,7 +76,7 @@ async fn deploy(options: &cli::Serve, database: &Database, durability: Durabilit
         Err(error) => return Err(explained(error)),
     }
     let configuration = ConfigurationStore::open(store.clone()).await.map_err(explained)?.current();
-    site::enrol_people(&store, &configuration, &Passwords::default()).await.map_err(explained)?;
+    site::enrol_people(&store, &configuration, &Passwords::new(Strength::Full)?).await.map_err(explained)?;
     store.pool().close().await;
     Ok(())
 }

@@ -69,11 +69,14 @@ pub(crate) async fn deploy(options: &cli::Deploy) -> anyhow::Result<ExitCode> {
 pub(crate) async fn export(options: &cli::Export) -> anyhow::Result<ExitCode> {
     let database = Database::open(&options.database)?;
     let store = Store::open(database.options().clone(), Clock::system(), Durability::Required).await?;
-    let exported = site::export(&store, &options.folder).await;
+    let exported = site::export(&store, &options.folder, options.clean).await;
     store.pool().close().await;
     database.close()?;
-    let files = exported?;
-    println!("Wrote {files} files to {}.", options.folder.display());
+    let exported = exported?;
+    println!("{} files written to {}, {} were the same already.", exported.written.len(), options.folder.display(), exported.unchanged);
+    if !exported.left_over.is_empty() {
+        println!("These are not part of the site any more; --clean removes them: {}", exported.left_over.join(", "));
+    }
     Ok(ExitCode::SUCCESS)
 }
 

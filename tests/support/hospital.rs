@@ -42,8 +42,10 @@ pub fn confirmation(order: &orderly_hl7::Message) -> String {
     let placer = order.text("ORC-2.1");
     format!(
         "MSH|^~\\&|LIS|NORTHGATE|ORDERLY|NORTHGATE|{AT}||{kind}|C{control}|P|{version}\rMSA|AA|{control}\r\
-         PID|1||{}^^^NORTH^MR\rORC|OK|{placer}^{}|L{placer}^LIS\r",
+         PID|1||{}^^^NORTH^MR||{}^{}\rORC|OK|{placer}^{}|L{placer}^LIS\r",
         order.text("PID-3.1"),
+        order.text("PID-5.1"),
+        order.text("PID-5.2"),
         order.text("ORC-2.2"),
     )
 }

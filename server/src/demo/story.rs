@@ -212,12 +212,14 @@ pub(crate) fn patient_of(order: &orderly_hl7::Message) -> Patient {
 pub(crate) fn confirmation(order: &orderly_hl7::Message, now: DateTime<Utc>) -> String {
     let kind = if order.text("MSH-9.1") == "OML" { "ORL^O22^ORL_O22" } else { "ORR^O02^ORR_O02" };
     format!(
-        "MSH|^~\\&|LIS|NORTHGATE|ORDERLY|NORTHGATE|{}||{kind}|C{}|P|{}\rMSA|AA|{}\rPID|1||{}^^^NORTH^MR\rORC|OK|{}^{}|L{}^LIS\r",
+        "MSH|^~\\&|LIS|NORTHGATE|ORDERLY|NORTHGATE|{}||{kind}|C{}|P|{}\rMSA|AA|{}\rPID|1||{}^^^NORTH^MR||{}^{}\rORC|OK|{}^{}|L{}^LIS\r",
         now.format("%Y%m%d%H%M%S"),
         order.text("MSH-10"),
         order.text("MSH-12"),
         order.text("MSH-10"),
         order.text("PID-3.1"),
+        order.text("PID-5.1"),
+        order.text("PID-5.2"),
         order.text("ORC-2.1"),
         order.text("ORC-2.2"),
         order.text("ORC-2.1"),
