@@ -215,10 +215,10 @@ fn read_ack(object: &Object<'_, '_>) -> AckRule {
     if let Some(node) = object.get("accept_from") {
         let items = node.as_list().unwrap_or(std::slice::from_ref(node));
         let words = [("same_connection", false), ("any_receive_port", true)];
-        rule.from_any_receive_port = items
-            .iter()
-            .filter_map(|item| choice(object.sheet, item, &words, &[]))
-            .fold(false, |any, found| any || found);
+        // All items are read, so that every wrong one is reported.
+        let places: Vec<bool> =
+            items.iter().filter_map(|item| choice(object.sheet, item, &words, &[])).collect();
+        rule.from_any_receive_port = places.contains(&true);
     }
     let presets = [("hl7", AckPreset::Hl7), ("biztalk", AckPreset::Biztalk), ("mirth", AckPreset::Mirth)];
     let mut preset = AckPreset::Hl7;
