@@ -31,8 +31,8 @@ const DRAIN_MAX: Duration = Duration::from_secs(20);
 pub struct EngineOptions {
     /// The database.
     pub database: PgConnectOptions,
-    /// What runs when no version was ever deployed to the database; for tests. Otherwise the deployed one runs, and
-    /// newer ones as they appear.
+    /// Runs instead of what is deployed, and is never replaced by itself; for tests. None: the deployed version runs,
+    /// and newer ones as they appear.
     pub configuration: Option<Arc<Configuration>>,
     /// The clock.
     pub clock: Clock,
@@ -97,13 +97,12 @@ impl Engine {
     pub async fn start(options: EngineOptions) -> Result<Arc<Self>, StartError> {
         let store = Store::open(options.database, options.clock, options.durability).await?;
         let node = Node::join(&store).await?;
-        let stored = match site::running(&store).await? {
-            None if options.configuration.is_some() => None,
-            _ => Some(Arc::new(ConfigurationStore::open(store.clone()).await?)),
-        };
-        let configuration = match (&stored, options.configuration) {
-            (Some(stored), _) => stored.current(),
-            (None, given) => given.ok_or(site::Error::Nothing)?,
+        let (stored, configuration) = match options.configuration {
+            Some(given) => (None, given),
+            None => {
+                let stored = Arc::new(ConfigurationStore::open(store.clone()).await?);
+                (Some(stored.clone()), stored.current())
+            }
         };
         let directory = Directory::load(&store, &configuration).await?;
         let current = Current::new(configuration, directory, &[]);

@@ -63,6 +63,8 @@ struct Shared {
     owned: Mutex<Vec<i32>>,
     notify: Arc<Notify>,
     busy: AtomicBool,
+    /// Lanes came: their timers must be read.
+    opened: AtomicBool,
 }
 
 impl Worker {
@@ -88,6 +90,7 @@ impl Worker {
             owned: Mutex::default(),
             notify: Arc::new(Notify::new()),
             busy: AtomicBool::new(false),
+            opened: AtomicBool::new(false),
         });
         let mut connection = store.connection().await?;
         let chain = Chain::open(&mut connection, store, Purpose::Orchestrate).await?;
@@ -111,6 +114,7 @@ impl Worker {
             self.shared.lanes.open(lane, self.shared.notify.clone());
         }
         self.shared.owned().extend(lanes);
+        self.shared.opened.store(true, Ordering::SeqCst);
         self.shared.notify.notify_one();
         Ok(())
     }
@@ -179,6 +183,9 @@ impl Mover {
     async fn next_batch(&mut self) -> Vec<Moved> {
         if !self.shared.node.may_act() {
             return Vec::new();
+        }
+        if self.shared.opened.swap(false, Ordering::SeqCst) {
+            self.timers.clear();
         }
         let owned = self.shared.owned().clone();
         if let Err(error) = self.timers.look(&self.shared.store, &owned).await {

@@ -1,4 +1,5 @@
 //! A small site without sockets: one send port per name, and senders that the tests steer.
+#![allow(dead_code, reason = "each test binary uses a part")]
 
 use std::sync::Arc;
 use std::time::Duration;
