@@ -73,3 +73,27 @@ fn the_bench_never_stores_an_instance() {
     let bench = compiled("bench", &Environment::local());
     assert!(bench.orchestrations["bench"].definition.never_waits());
 }
+
+#[test]
+fn the_demo_takes_its_own_samples() {
+    let demo = compiled("demo", &Environment::local());
+    let location = &demo.receive_ports["hospital"].locations[0];
+    for (path, bytes) in demo.files.iter().filter(|(path, _)| path.starts_with("samples/")) {
+        let message = orderly_hl7::Message::parse(bytes.to_vec()).unwrap();
+        let sender = message.header().sending_app;
+        let known = demo.parties.values().find(|party| {
+            party
+                .identify
+                .iter()
+                .any(|entry| entry.sending_app.as_ref().is_some_and(|app| app.matches(&sender)))
+        });
+        let inbound = location.inbound(known.map(|party| party.name.as_str()));
+        let findings = crate::pipeline::validate::validate(&message, inbound);
+        let refused: Vec<_> = findings
+            .iter()
+            .filter(|finding| finding.severity == orderly_hl7::Severity::Error)
+            .map(|finding| format!("{} {} {}", finding.path, finding.code, finding.text))
+            .collect();
+        assert!(refused.is_empty(), "{path} from {sender}: {refused:?}");
+    }
+}
