@@ -15,6 +15,8 @@ pub struct Text<'a> {
     pub tests: Option<&'a str>,
     /// The configuration that the edit started from.
     pub base_version: i64,
+    /// The person compared it with what went live meanwhile: it starts from there now.
+    pub compared: bool,
 }
 
 /// Saves a draft over the version that its person saw; 0 begins one.
@@ -30,6 +32,7 @@ pub async fn save(store: &Store, text: Text<'_>, seen: i32, who: access::Entry<'
          WHERE $7 = 0 OR EXISTS (SELECT FROM draft WHERE path = $1)
          ON CONFLICT (path) DO UPDATE
          SET content = excluded.content, test_content = excluded.test_content, version = draft.version + 1,
+             base_version = CASE WHEN $8 THEN excluded.base_version ELSE draft.base_version END,
              edited_by = excluded.edited_by, edited_at = excluded.edited_at
          WHERE draft.version = $7",
         text.path,
@@ -38,7 +41,8 @@ pub async fn save(store: &Store, text: Text<'_>, seen: i32, who: access::Entry<'
         text.base_version,
         who.person,
         who.at,
-        seen
+        seen,
+        text.compared
     )
     .execute(tx.connection())
     .await?;

@@ -5,7 +5,7 @@ use orderly_engine::capability::Capability::{self, *};
 use crate::operations::{act, alerts, instances, overview, ports, queues, suspended};
 use crate::route::Needs::{Nothing, SignedIn};
 use crate::route::Route;
-use crate::rules::{catalog, draft, set, trial};
+use crate::rules::{catalog, draft, publish, set, trial};
 use crate::tracking::{instance, message, search};
 use crate::work::{decide, done, list, task};
 use crate::{api, assets, health, home, sign_in};
@@ -41,6 +41,8 @@ pub(crate) fn table() -> Vec<Route> {
         Route::get("/rules/{sort}/{name}/draft", RulesEdit, draft::show),
         Route::post("/rules/{sort}/{name}/draft", RulesEdit, draft::save),
         Route::post("/rules/{sort}/{name}/discard", RulesEdit, draft::discard),
+        Route::post("/rules/{sort}/{name}/publish", RulesPublish, publish::publish),
+        Route::post("/rules/{sort}/{name}/rollback", RulesRollback, publish::roll_back),
         Route::get("/rules/{sort}/{name}/try", RulesEdit, trial::show),
         Route::post("/rules/{sort}/{name}/try", RulesEdit, trial::run),
         // Operations

@@ -33,7 +33,7 @@ impl Reason {
     }
 }
 
-fn given(reason: &str) -> Result<&str, Failure> {
+pub(crate) fn given(reason: &str) -> Result<&str, Failure> {
     let reason = reason.trim();
     match reason.chars().count() {
         0 => Err(Failure::BadForm("A reason is needed: the next person reads it".to_owned())),

@@ -126,7 +126,7 @@ async fn editor(state: &AppState, visit: &Visit, set: RuleSet, shell: Shell, edi
         fresh: edited.saved.is_none(),
         saved: edited.saved,
         stale: edited.stale,
-        behind: (edited.base < configuration.version).then_some(configuration.version),
+        behind: overtaken(state, &set, edited.base).await?.then_some(configuration.version),
         rows: edited.content.lines().count().clamp(12, 40) + 1,
         test_rows: edited.tests.lines().count().clamp(6, 24) + 1,
         content: edited.content,
@@ -148,9 +148,22 @@ async fn editor(state: &AppState, visit: &Visit, set: RuleSet, shell: Shell, edi
     })
 }
 
+/// Whether the live text is another one than when a draft was begun.
+pub(crate) async fn overtaken(state: &AppState, set: &RuleSet, base: i64) -> Result<bool, Failure> {
+    let configuration = state.configuration.load_full();
+    if base >= configuration.version {
+        return Ok(false);
+    }
+    let then = super::set::text_at(state, set, base).await?;
+    Ok(then != set.live(&configuration).map(|(text, _)| text))
+}
+
 /// The editor's form.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Written {
+    /// The person compared the draft with what went live meanwhile.
+    #[serde(default)]
+    compared: String,
     #[serde(default)]
     content: String,
     #[serde(default)]
@@ -175,7 +188,8 @@ pub(crate) async fn save(
     let base = state.configuration.load().version;
     let path = set.path();
     let tests_given = (!tests.trim().is_empty()).then_some(tests.as_str());
-    let text = Text { path: &path, content: &content, tests: tests_given, base_version: base };
+    let compared = !sent.fields.compared.is_empty();
+    let text = Text { path: &path, content: &content, tests: tests_given, base_version: base, compared };
     let who = visit.entry("draft.saved", ("rules", &path), "", "done");
     let acted = draft::save(&state.store, text, sent.version, who).await.map_err(failed)?;
     if acted == Acted::Done {

@@ -2,12 +2,14 @@
 
 pub(crate) mod catalog;
 pub(crate) mod draft;
+pub(crate) mod publish;
 pub(crate) mod set;
 pub(crate) mod trial;
 
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use orderly_engine::configuration::Configuration;
+use orderly_engine::site::{self, FileChange};
 use orderly_rules::testing::TestReport;
 use orderly_rules::{Diagnostic, Files, Kind, PolicyInfo, RuleBook};
 
@@ -135,38 +137,34 @@ impl RuleSet {
 }
 
 fn find(configuration: &Configuration, file: &str) -> Option<(String, bool)> {
-    let text = |bytes: &Arc<[u8]>| String::from_utf8_lossy(bytes).into_owned();
-    match configuration.files.get(&format!("rules/{file}")) {
-        Some(bytes) => Some((text(bytes), false)),
-        None => RuleBook::library().get(file).map(|bytes| (text(bytes), true)),
-    }
+    let path = format!("rules/{file}");
+    let text = site::find(&configuration.files, &path)?;
+    let library = !configuration.files.contains_key(&path);
+    Some((String::from_utf8_lossy(text).into_owned(), library))
 }
 
-/// The text that the library has of a set.
-pub(crate) fn library(set: &RuleSet) -> Option<String> {
-    RuleBook::library()
-        .get(&set.sort.file(&set.name))
-        .map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+/// The rule files of one layer of a configuration, by their path below `rules/`.
+fn layer(files: &Files, folder: &str) -> Files {
+    let inside = files.iter().filter_map(|(path, bytes)| Some((path.strip_prefix(folder)?, bytes)));
+    inside.map(|(path, bytes)| (path.to_owned(), Arc::clone(bytes))).collect()
 }
 
-/// The site's rule files by their path below `rules/`, and its samples.
-pub(crate) fn site_rules(configuration: &Configuration) -> Files {
-    configuration
-        .files
-        .iter()
-        .filter_map(|(path, bytes)| Some((path.strip_prefix("rules/")?.to_owned(), Arc::clone(bytes))))
-        .collect()
+/// The library that a configuration was deployed with.
+fn library_rules(configuration: &Configuration) -> Files {
+    layer(&configuration.files, &format!("{}rules/", site::LIBRARY))
 }
 
-/// The made-up messages that tests name, by their path in the site folder.
+/// The made-up messages that tests name, by their path below `samples/`: the library's, over them the site's.
 pub(crate) fn samples(configuration: &Configuration) -> Files {
-    let own = configuration.files.iter().filter(|(path, _)| path.starts_with("samples/"));
-    own.map(|(path, bytes)| (path.clone(), Arc::clone(bytes))).collect()
+    let mut samples = layer(&configuration.files, &format!("{}rules/samples/", site::LIBRARY));
+    samples.extend(layer(&configuration.files, "samples/"));
+    samples.retain(|path, _| path.ends_with(".hl7"));
+    samples
 }
 
 /// All test files: the library's, over them the site's.
-fn test_files(site: &Files) -> Files {
-    let mut files = RuleBook::library();
+fn test_files(library: &Files, site: &Files) -> Files {
+    let mut files = library.clone();
     files.extend(site.iter().map(|(path, bytes)| (path.clone(), Arc::clone(bytes))));
     files.retain(|path, _| path.ends_with(".test.yaml"));
     files
@@ -209,15 +207,16 @@ pub(crate) async fn check(
     only: Option<String>,
 ) -> Result<Checked, Failure> {
     let work = move || {
-        let mut site = site_rules(&configuration);
-        for (path, text) in replaced {
-            let path = path.strip_prefix("rules/").unwrap_or(&path).to_owned();
-            site.insert(path, Arc::from(text.into_bytes()));
-        }
-        match RuleBook::load(&RuleBook::library(), &site) {
+        let changes: Vec<FileChange> = replaced
+            .into_iter()
+            .map(|(path, text)| FileChange { path, content: Some(text.into_bytes()) })
+            .collect();
+        let library = library_rules(&configuration);
+        let rules = layer(&site::changed(&configuration.files, &changes), "rules/");
+        match RuleBook::load(&library, &rules) {
             Ok(book) => Checked {
                 diagnostics: book.warnings().to_vec(),
-                report: book.test(&test_files(&site), &samples(&configuration), only.as_deref()),
+                report: book.test(&test_files(&library, &rules), &samples(&configuration), only.as_deref()),
                 book: Some(Arc::new(book)),
             },
             Err(diagnostics) => Checked { diagnostics, ..Checked::default() },
@@ -228,21 +227,21 @@ pub(crate) async fn check(
 
 /// The report of all tests of the live rules, run once for each configuration version.
 pub(crate) async fn live_report(configuration: Arc<Configuration>) -> Result<Arc<TestReport>, Failure> {
-    static LAST: LazyLock<Mutex<Option<(usize, Arc<TestReport>)>>> = LazyLock::new(Mutex::default);
-    // The rules of one configuration never change, so their place in memory names them while they are held here.
-    let place = Arc::as_ptr(&configuration.rules) as usize;
+    type Last = Option<(Arc<RuleBook>, Arc<TestReport>)>;
+    static LAST: LazyLock<Mutex<Last>> = LazyLock::new(Mutex::default);
+    let rules = Arc::clone(&configuration.rules);
     let last = LAST.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    if let Some((_, report)) = last.filter(|(known, _)| *known == place) {
+    if let Some((_, report)) = last.filter(|(known, _)| Arc::ptr_eq(known, &rules)) {
         return Ok(report);
     }
     let work = move || {
-        let site = site_rules(&configuration);
-        configuration.rules.test(&test_files(&site), &samples(&configuration), None)
+        let tests = test_files(&library_rules(&configuration), &layer(&configuration.files, "rules/"));
+        configuration.rules.test(&tests, &samples(&configuration), None)
     };
     let report =
         tokio::task::spawn_blocking(work).await.map_err(|_| Failure::Bug("tests of rules did not end"))?;
     let report = Arc::new(report);
-    *LAST.lock().unwrap_or_else(PoisonError::into_inner) = Some((place, Arc::clone(&report)));
+    *LAST.lock().unwrap_or_else(PoisonError::into_inner) = Some((rules, Arc::clone(&report)));
     Ok(report)
 }
 

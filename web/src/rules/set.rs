@@ -149,7 +149,7 @@ pub(crate) async fn show(
     })
 }
 
-/// The text that a published version had; the library's where the site had none of its own.
+/// The text that a published version had.
 pub(crate) async fn old_text(
     state: &AppState,
     set: &RuleSet,
@@ -157,9 +157,23 @@ pub(crate) async fn old_text(
     number: i32,
 ) -> Result<Option<String>, Failure> {
     let Some(version) = versions.iter().find(|version| version.number == number) else { return Ok(None) };
-    let bytes = rules::file(state.pool(), version.config_version, &set.path()).await?;
-    let text = bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-    Ok(text.or_else(|| super::library(set)))
+    text_at(state, set, version.config_version).await
+}
+
+/// The text of a set in a configuration; the library's where the site had none of its own.
+pub(crate) async fn text_at(
+    state: &AppState,
+    set: &RuleSet,
+    configuration: i64,
+) -> Result<Option<String>, Failure> {
+    let path = set.path();
+    let library = format!("{}{path}", orderly_engine::site::LIBRARY);
+    let own = rules::file(state.pool(), configuration, &path).await?;
+    let bytes = match own {
+        Some(own) => Some(own),
+        None => rules::file(state.pool(), configuration, &library).await?,
+    };
+    Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 fn version_line(version: &rules::Version, live: bool, set: &RuleSet, shell: &Shell) -> VersionLine {

@@ -37,6 +37,10 @@ pub(crate) struct StepLine {
     pub(crate) outcome: String,
     pub(crate) reason: String,
     pub(crate) trace: Option<TraceView>,
+    /// Policy and the rules of it that fired, where the whole trace was not kept.
+    pub(crate) rules: String,
+    /// What was looked at; values only for those who may read messages.
+    pub(crate) seen: Vec<(String, String)>,
 }
 
 /// A decision of people, for its own panel.
@@ -244,9 +248,25 @@ impl Telling<'_> {
     fn step(&self, step: &Step) -> StepLine {
         StepLine {
             verb: step.verb.clone(),
-            name: if step.id.is_empty() { step.path.clone() } else { step.id.clone() },
+            name: [&step.title, &step.id, &step.path]
+                .into_iter()
+                .find(|name| !name.is_empty())
+                .cloned()
+                .unwrap_or_default(),
             outcome: step.outcome.clone(),
             reason: step.reason.clone(),
+            rules: match (step.policy.as_str(), step.fired.len()) {
+                ("", _) => String::new(),
+                (policy, 0) => format!("{policy}: no rule fired"),
+                (policy, _) => format!("{policy}: {} fired", step.fired.join(", ")),
+            },
+            seen: step
+                .sensitive
+                .iter()
+                .map(|(what, value)| {
+                    (what.clone(), if self.reads { value.clone() } else { super::MASK.to_owned() })
+                })
+                .collect(),
             trace: (!step.trace.is_empty()).then(|| trace::view(&step.trace, self.reads)).flatten(),
         }
     }

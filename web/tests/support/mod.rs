@@ -28,6 +28,8 @@ pub struct Console {
     pub router: Router,
     pub pool: PgPool,
     pub store: Store,
+    /// What runs; tests that deploy put the new one here, as the server does.
+    pub configuration: Arc<ArcSwap<Configuration>>,
     clock: Clock,
 }
 
@@ -99,9 +101,10 @@ impl Console {
         let store = Store::open(database, clock.clone(), Durability::NotCheckedForTests).await.unwrap();
         let pool = store.pool().clone();
         let passwords = Passwords::new(Strength::Test).unwrap();
+        let configuration = Arc::new(ArcSwap::from_pointee(configuration()));
         let state = AppState::new(Parts {
             store: store.clone(),
-            configuration: Arc::new(ArcSwap::from_pointee(configuration())),
+            configuration: configuration.clone(),
             passwords: passwords.clone(),
             metrics: None,
             options,
@@ -121,7 +124,7 @@ impl Console {
             })
             .collect();
         people::enrol(&pool, &passwords, &people, at("2026-11-20T00:00:00Z")).await.unwrap();
-        Self { router: orderly_web::router(state), pool, store, clock }
+        Self { router: orderly_web::router(state), pool, store, configuration, clock }
     }
 
     pub fn now(&self) -> DateTime<Utc> {
