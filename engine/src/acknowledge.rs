@@ -56,9 +56,10 @@ impl Answers<'_> {
             Wish::Enhanced { accept, application } => {
                 let level = accept_code(verdict);
                 let handled = application_code(verdict);
+                let asked = accept;
                 let accept = is_wanted(accept, level.is_positive());
                 // A message that was not stored or whose header was refused gets no second answer.
-                let both = level.is_positive() || !accept;
+                let both = level.is_positive() || asked == AckWhen::Never;
                 let application = both && is_wanted(application, handled.is_positive());
                 let build = |code| self.build(message, code, verdict);
                 match (accept, application) {

@@ -3,6 +3,7 @@
 pub mod access;
 pub mod acknowledge;
 pub mod adapter;
+pub mod alert;
 pub mod audit;
 pub mod capability;
 pub mod clock;

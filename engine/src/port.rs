@@ -320,10 +320,19 @@ pub async fn start(engine: &crate::engine::Engine, data: PathBuf) -> Result<Outs
         tasks: tasks.clone(),
         stop: engine.stopping().clone(),
     };
-    let ports = Ports::new(receiver, send_ports, data);
+    let ports = Ports::new(receiver, send_ports, data.clone());
     ports.look().await?;
     tasks.spawn(senders.run());
     tasks.spawn(Arc::clone(&ports).run(engine.stopping().clone()));
+    tasks.spawn(crate::mail::run(
+        engine.store().clone(),
+        Arc::clone(running),
+        data,
+        engine.stopping().clone(),
+    ));
+    let watch =
+        crate::alert::Watch::new(engine.store().clone(), Arc::clone(running), Some(Arc::clone(&ports)));
+    tasks.spawn(watch.run(engine.stopping().clone()));
     Ok(Outside { ports })
 }
 

@@ -272,3 +272,20 @@ async fn a_held_port_keeps_its_work_and_a_closed_location_takes_none() {
     assert!(site.outside.ports.address("in/mllp").await.is_none());
     site.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_send_port_that_suspends_work_opens_one_alert_and_mails_the_team_and_closes_it_again() {
+    let site = Site::start(Script::AnswerOnce("AE"), support::Draft::with_a_team).await;
+    site.sender().await.send(&adt("1", "P1")).await;
+    site.until("SELECT count(*) FROM parked WHERE state = 2", 1).await;
+    let mut watch = site.watch();
+    watch.look().await.unwrap();
+    watch.look().await.unwrap();
+    assert_eq!(site.count("SELECT count(*) FROM alert WHERE closed_at IS NULL").await, 1);
+    assert_eq!(site.count("SELECT count(*) FROM outgoing_mail WHERE recipient = 'desk@n.example'").await, 1);
+    sqlx::query("DELETE FROM parked").execute(site.engine.store().pool()).await.unwrap();
+    watch.look().await.unwrap();
+    assert_eq!(site.count("SELECT count(*) FROM alert WHERE closed_at IS NULL").await, 0);
+    assert_eq!(site.count("SELECT count(*) FROM outgoing_mail WHERE subject LIKE 'RESOLVED%'").await, 1);
+    site.stop().await;
+}

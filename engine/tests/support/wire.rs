@@ -1,9 +1,10 @@
 //! A site with one receive location and one send port, a sender, and a receiver that can misbehave.
 
 use orderly_engine::adapter::mllp::{Client, Dial};
+use orderly_engine::alert::Watch;
 use orderly_engine::configuration::{
-    Address, Configuration, Filter, MllpReceive, MllpSend, PortState, ReceiveAdapter, ReceiveLocation,
-    ReceivePort, SendAdapter, SendPort,
+    Address, AlertRule, AlertWhen, Alerts, Configuration, Filter, MllpReceive, MllpSend, PortState,
+    ReceiveAdapter, ReceiveLocation, ReceivePort, SendAdapter, SendPort, Severity, Team,
 };
 use orderly_engine::engine::{Engine, EngineOptions};
 use orderly_engine::port::{self, Outside};
@@ -144,6 +145,26 @@ impl Draft {
         });
     }
 
+    /// A team with one address, and an alert rule for suspended work that closes at once.
+    pub fn with_a_team(&mut self) {
+        let team = Team { name: "desk".into(), email: Some("desk@n.example".into()), ..Team::default() };
+        self.0.teams.insert("desk".to_owned(), team);
+        let rule = AlertRule {
+            name: "suspended".into(),
+            title: String::new(),
+            when: AlertWhen::NewSuspendedCause,
+            lasting: Duration::ZERO,
+            clear: Duration::ZERO,
+            severity: Severity::Warning,
+            team: None,
+            runbook: None,
+            ports: Vec::new(),
+            parties: Vec::new(),
+        };
+        let rules = [("suspended".to_owned(), rule)].into_iter().collect();
+        self.0.alerts = Some(Alerts { team: "desk".into(), rules, ..Alerts::default() });
+    }
+
     pub fn port(&mut self, change: impl FnOnce(&mut SendPort)) {
         change(&mut self.0.send_ports["out"]);
     }
@@ -178,7 +199,8 @@ impl Site {
         port.state = PortState::Running;
         draft.0.send_ports.insert("out".to_owned(), port);
         change(&mut draft);
-        let mut options = EngineOptions::new(testing::fresh_database().await, Arc::new(draft.0));
+        let mut options = EngineOptions::new(testing::fresh_database().await);
+        options.configuration = Some(Arc::new(draft.0));
         options.durability = Durability::NotCheckedForTests;
         let engine = Engine::start(options).await.unwrap();
         let data = tempfile::tempdir().unwrap();
@@ -250,6 +272,10 @@ impl Site {
         .await
         .unwrap();
         self.outside.ports.look().await.unwrap();
+    }
+
+    pub fn watch(&self) -> Watch {
+        Watch::new(self.engine.store().clone(), self.engine.running().clone(), None)
     }
 
     pub async fn stop(self) {
