@@ -258,7 +258,7 @@ fn decode_words(value: &str) -> String {
     let mut rest = value;
     while let Some(start) = rest.find("=?") {
         let (before, word) = rest.split_at(start);
-        if !(before.trim().is_empty() && !decoded.is_empty()) {
+        if !before.trim().is_empty() || decoded.is_empty() {
             decoded.extend_from_slice(before.as_bytes());
         }
         let mut pieces = word[2..].splitn(4, '?');

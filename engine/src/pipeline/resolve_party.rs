@@ -82,7 +82,7 @@ fn weight(entry: &Identify, header: &Header, peer: &Peer) -> Option<Weight> {
         (kind, keys, length) = (2, keys + 1, length + usize::from(range.bits));
     }
     if let Some(wanted) = &entry.certificate_sha256 {
-        if !peer.certificate.as_ref().is_some_and(|shown| shown.sha256 == *wanted) {
+        if peer.certificate.as_ref().is_none_or(|shown| shown.sha256 != *wanted) {
             return None;
         }
         (kind, keys) = (3, keys + 1);
