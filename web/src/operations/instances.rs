@@ -20,7 +20,6 @@ const PAGE: i64 = 50;
 /// An orchestration with the numbers of its instances.
 pub(crate) struct OrchestrationLine {
     pub(crate) name: String,
-    pub(crate) title: String,
     pub(crate) href: String,
     pub(crate) waiting: String,
     pub(crate) suspended: String,
@@ -43,7 +42,6 @@ pub(crate) async fn orchestrations(
             OrchestrationLine {
                 suspended_href: format!("{href}&state=suspended"),
                 href,
-                title: String::new(),
                 waiting: counts.waiting.to_string(),
                 suspended: if counts.suspended.is_zero() {
                     String::new()

@@ -184,7 +184,6 @@ struct WorkPage {
     shell: Shell,
     id: String,
     row: Row,
-    title: String,
     code: String,
     place: String,
     sentence: String,
@@ -211,14 +210,13 @@ pub(crate) async fn show_work(State(state): State<AppState>, visit: Visit, Path(
         ));
     };
     let title = cause_title(&found.code).to_owned();
-    let shell = Shell::new(&visit, title.clone())
+    let shell = Shell::new(&visit, title)
         .crumb("Operations", "/ops")
         .crumb("Suspended", "/suspended")
         .width(Width::Form);
     page::show(&WorkPage {
         id,
         row: row(&found, &shell),
-        title,
         code: found.code.clone(),
         place: found.subscriber.clone().unwrap_or_default(),
         sentence: crate::tracking::parked_words(&found),

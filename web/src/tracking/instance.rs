@@ -21,7 +21,6 @@ use crate::word::Tag;
 struct InstancePage {
     shell: Shell,
     id: String,
-    orchestration: String,
     tag: Tag,
     waiting: String,
     started: Option<Moment>,
@@ -72,9 +71,8 @@ pub(crate) async fn show(State(state): State<AppState>, visit: Visit, Path(id): 
         .iter()
         .filter(|entry| entry.kind == Some(orderly_engine::tracking::Kind::Turn))
         .count();
-    let shell = Shell::new(&visit, orchestration.clone())
-        .crumb("Operations", "/ops")
-        .crumb("Instances", "/instances");
+    let shell =
+        Shell::new(&visit, orchestration).crumb("Operations", "/ops").crumb("Instances", "/instances");
     page::show(&InstancePage {
         tag: open.as_ref().map_or_else(|| super::ended_tag(&journey), tag),
         waiting: open.as_ref().map_or_else(|| ended.unwrap_or_default(), |open| open.waiting.clone()),
@@ -96,7 +94,6 @@ pub(crate) async fn show(State(state): State<AppState>, visit: Visit, Path(id): 
         terminate_key: crate::form::new_key(),
         body: journey_body(&journey, &shell, None, reads(&visit)),
         id,
-        orchestration,
         shell,
     })
 }
