@@ -21,9 +21,9 @@ async fn decide(console: &Console, password: &str, outcome: &str, reason: &str) 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_expensive_order_waits_for_one_approver_and_then_reaches_the_laboratory() {
     let northgate = Northgate::open().await;
-    assert_eq!(northgate.send(&hospital::order("ORD10", 700_010, "P10", "PETCT")).await, "AA");
+    assert!(northgate.send(&hospital::order("ORD10", 700_010, "P10", "PETCT")).await);
     // A later, cheap order is not held up by it.
-    assert_eq!(northgate.send(&hospital::order("ORD11", 700_011, "P11", "K")).await, "AA");
+    assert!(northgate.send(&hospital::order("ORD11", 700_011, "P11", "K")).await);
     northgate.laboratory.expect("the cheap order goes ahead", |message| message.text("ORC-2.1") == "P11").await;
     assert!(!northgate.laboratory.received().iter().any(|message| message.text("ORC-2.1") == "P10"));
 
@@ -37,7 +37,7 @@ async fn an_expensive_order_waits_for_one_approver_and_then_reaches_the_laborato
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restricted_order_needs_two_different_people_and_survives_a_crash_in_between() {
     let mut northgate = Northgate::open().await;
-    assert_eq!(northgate.send(&hospital::order("ORD20", 700_020, "P20", "GENOME")).await, "AA");
+    assert!(northgate.send(&hospital::order("ORD20", 700_020, "P20", "GENOME")).await);
     let first = northgate.person("l.jansen").await;
     decide(&first, "demo-jansen", "approve", "indicated").await;
     assert!(northgate.laboratory.received().is_empty(), "one person is not enough");
@@ -52,7 +52,7 @@ async fn a_restricted_order_needs_two_different_people_and_survives_a_crash_in_b
 #[tokio::test(flavor = "multi_thread")]
 async fn a_declined_order_goes_back_to_order_entry_and_never_to_the_laboratory() {
     let northgate = Northgate::open().await;
-    assert_eq!(northgate.send(&hospital::order("ORD30", 700_030, "P30", "PETCT")).await, "AA");
+    assert!(northgate.send(&hospital::order("ORD30", 700_030, "P30", "PETCT")).await);
     let approver = northgate.person("s.devries").await;
     decide(&approver, "demo-devries", "decline", "not indicated").await;
     northgate.order_entry.expect("order entry hears of the refusal", |message| message.text("ORC-2.1") == "P30").await;
@@ -63,7 +63,7 @@ async fn a_declined_order_goes_back_to_order_entry_and_never_to_the_laboratory()
 #[tokio::test(flavor = "multi_thread")]
 async fn a_critical_value_waits_for_a_physician_tells_her_by_mail_and_reaches_the_ward() {
     let northgate = Northgate::open().await;
-    assert_eq!(northgate.send(&hospital::result("RES40", 700_040, "P40", "6.9")).await, "AA");
+    assert!(northgate.send(&hospital::result("RES40", 700_040, "P40", "6.9")).await);
     northgate.order_entry.expect("the result itself is not held up", |message| message.text("MSH-10") == "RES40").await;
     assert!(northgate.ward.received().is_empty(), "the ward hears of it when somebody has seen it");
 

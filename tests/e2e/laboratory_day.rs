@@ -6,7 +6,7 @@ use orderly_tests::{Northgate, eventually, hospital};
 async fn a_registration_reaches_three_systems_that_its_sender_does_not_know() {
     let northgate = Northgate::open().await;
     let message = hospital::registration("REG1", 700_001);
-    assert_eq!(northgate.send(&message).await, "AA");
+    assert!(northgate.send(&message).await);
     for (name, system) in [("order entry", &northgate.order_entry), ("laboratory", &northgate.laboratory), ("billing", &northgate.billing)] {
         let received = system.expect(&format!("the registration reaches {name}"), |message| message.text("MSH-10") == "REG1").await;
         assert_eq!(received.text("PID-3.1"), "700001");
@@ -18,10 +18,10 @@ async fn a_registration_reaches_three_systems_that_its_sender_does_not_know() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cheap_order_reaches_the_laboratory_and_ends_with_its_final_result() {
     let northgate = Northgate::open().await;
-    assert_eq!(northgate.send(&hospital::order("ORD1", 700_002, "P1", "K")).await, "AA");
+    assert!(northgate.send(&hospital::order("ORD1", 700_002, "P1", "K")).await);
     let order = northgate.laboratory.expect("the order reaches the laboratory", |message| message.text("ORC-2.1") == "P1").await;
     northgate.send(&hospital::confirmation(&order)).await;
-    assert_eq!(northgate.send(&hospital::result("RES1", 700_002, "P1", "4.1")).await, "AA");
+    assert!(northgate.send(&hospital::result("RES1", 700_002, "P1", "4.1")).await);
     northgate.order_entry.expect("the result reaches order entry", |message| message.text("MSH-10") == "RES1").await;
     northgate.billing.expect("the result reaches billing", |message| message.text("MSH-10") == "RES1").await;
     no_instance_left(&northgate).await;
@@ -31,7 +31,7 @@ async fn a_cheap_order_reaches_the_laboratory_and_ends_with_its_final_result() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_result_without_a_known_order_is_delivered_all_the_same() {
     let northgate = Northgate::open().await;
-    assert_eq!(northgate.send(&hospital::result("RES2", 700_003, "NOBODYS", "4.4")).await, "AA");
+    assert!(northgate.send(&hospital::result("RES2", 700_003, "NOBODYS", "4.4")).await);
     northgate.order_entry.expect("the result reaches order entry", |message| message.text("MSH-10") == "RES2").await;
     northgate.billing.expect("the result reaches billing", |message| message.text("MSH-10") == "RES2").await;
     no_instance_left(&northgate).await;

@@ -72,13 +72,14 @@ impl Northgate {
         Sender::connect(&self.server.address("hospital/mllp")).await.expect("the hub listens")
     }
 
-    /// Sends one message on a connection of its own; MSA-1 of the answer.
+    /// Sends one message on a connection of its own; whether the answer is positive (AA or CA).
     ///
     /// # Panics
     ///
     /// When there is no answer.
-    pub async fn send(&self, message: &str) -> String {
-        self.sender().await.send(message).await.expect("the hub answers").text("MSA-1")
+    pub async fn send(&self, message: &str) -> bool {
+        let answer = self.sender().await.send(message).await.expect("the hub answers");
+        matches!(answer.text("MSA-1").as_str(), "AA" | "CA")
     }
 
     /// A sample person of the demo signs in; passwords are `demo-` and the family name.
