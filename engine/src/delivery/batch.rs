@@ -236,6 +236,8 @@ impl Batch {
             _ if is_reply => !matches!(answer.code.as_str(), "AA" | "CA") || self.is_reply(expect),
             _ => true,
         });
+        // An answer that leads to a repeat is not the last word: the instance is told once the retries are used up.
+        let fits = fits.filter(|_| !matches!(outcome, Outcome::Retry { .. }));
         if let Some((trace, answer)) = fits.zip(outcome.answer()) {
             let detail = work::Detail::Answered {
                 send: send.send,
