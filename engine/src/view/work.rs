@@ -20,6 +20,16 @@ pub enum Part {
     All,
 }
 
+impl Part {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Mine => "mine",
+            Self::Others => "others",
+            Self::All => "all",
+        }
+    }
+}
+
 /// What to list.
 #[derive(Debug, Clone)]
 pub struct Filter {
@@ -147,11 +157,7 @@ pub async fn worklist(
         &names(person),
         person.id,
         now,
-        match filter.part {
-            Part::Mine => "mine",
-            Part::Others => "others",
-            Part::All => "all",
-        },
+        filter.part.word(),
         filter.kind,
         filter.overdue,
         after.map(|cursor| cursor.task.0),

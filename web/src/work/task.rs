@@ -223,9 +223,22 @@ async fn build(
         sign: task.sign,
         outcome_wrong: wrong_of("outcome"),
         reason_wrong: wrong_of("reason"),
-        wrong: typed.wrong,
+        wrong: summary(task, typed.wrong),
         shell,
     })
+}
+
+/// What is wrong, for the top of the page: extra inputs by their titles.
+fn summary(task: &TaskView, wrong: Vec<(String, String)>) -> Vec<(String, String)> {
+    let titles: IndexMap<String, String> =
+        input_fields(&task.fields).into_iter().map(|field| (field.name, field.title)).collect();
+    wrong
+        .into_iter()
+        .map(|(name, mend)| match titles.get(&name) {
+            Some(title) => (name, format!("{}: {}", words(title), mend.to_lowercase())),
+            None => (name, mend),
+        })
+        .collect()
 }
 
 /// A message of the task, recorded before it is read. None when its content is gone or cannot be read.
