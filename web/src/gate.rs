@@ -170,7 +170,6 @@ async fn visit(state: &AppState, guest: &Guest, headers: &HeaderMap) -> Result<O
     let person = Person {
         id: found.person.id.clone(),
         title: found.person.title.clone(),
-        roles: found.person.roles.clone(),
         role_titles: roles.titles(&found.person.roles),
         capabilities: roles.capabilities(&found.person.roles),
         record: found.person,

@@ -66,8 +66,6 @@ pub(crate) enum Width {
     List,
     /// Decisions and forms: up to 960 px.
     Form,
-    /// Grids, diagrams, differences.
-    Full,
 }
 
 /// The field `shell` of every page; `base.html` reads it.
@@ -86,8 +84,6 @@ pub(crate) struct Shell {
     pub(crate) zone: Tz,
     /// For the sign-out form of the header.
     pub(crate) form_key: String,
-    /// Seconds after which a page without input asks for itself again.
-    pub(crate) refresh: Option<u32>,
 }
 
 impl Shell {
@@ -117,7 +113,6 @@ impl Shell {
             now: guest.now,
             zone: site.timezone,
             form_key: form::new_key(),
-            refresh: None,
         }
     }
 
@@ -137,17 +132,10 @@ impl Shell {
         self
     }
 
-    /// Lets a page without input fetch itself again, for live figures.
-    pub(crate) fn refresh(mut self, seconds: u32) -> Self {
-        self.refresh = Some(seconds);
-        self
-    }
-
     pub(crate) fn width_class(&self) -> &'static str {
         match self.width {
             Width::List => "wide",
             Width::Form => "narrow",
-            Width::Full => "full",
         }
     }
 

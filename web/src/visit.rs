@@ -33,7 +33,6 @@ pub(crate) struct Guest {
 pub(crate) struct Person {
     pub(crate) id: String,
     pub(crate) title: String,
-    pub(crate) roles: Vec<String>,
     /// How people read the roles.
     pub(crate) role_titles: Vec<String>,
     pub(crate) capabilities: BTreeSet<Capability>,

@@ -90,7 +90,8 @@ pub(crate) async fn decide(
     }
     let inputs: Map<String, Value> =
         typed.inputs.iter().map(|(name, value)| (name.clone(), Value::String(value.clone()))).collect();
-    let act = async {
+    // On the heap: the transaction's state is large, and every request would carry it.
+    let act = Box::pin(async {
         let vote = Vote {
             task: task.id,
             person: &visit.person.record,
@@ -110,7 +111,7 @@ pub(crate) async fn decide(
             Ok(Err(refusal)) => Err(explain(refusal, &visit, &task)),
             Err(Error::Store(error)) => Err(Failure::from(error)),
         }
-    };
+    });
     form::once(&state, &visit, &form.key, act).await
 }
 

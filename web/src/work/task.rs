@@ -63,8 +63,6 @@ struct Attached {
     label: String,
     href: String,
     open: bool,
-    /// Page of the message in Tracking, for those who may go there.
-    tracking: Option<String>,
 }
 
 /// An attached message, opened; read by `tracking/content.html`.
@@ -208,7 +206,7 @@ async fn build(
         asked_by: asked_by.clone(),
         offered_to: offered_to(visit, task, &named),
         links: links(visit, task),
-        attached: attached(visit, task, open),
+        attached: attached(task, open),
         opened,
         history: history(task, &shell, late, &asked_by),
         closed,
@@ -273,8 +271,7 @@ async fn open_message(
     }))
 }
 
-fn attached(visit: &Visit, task: &TaskView, open: Option<usize>) -> Vec<Attached> {
-    let follows = visit.may(Capability::MsgFind);
+fn attached(task: &TaskView, open: Option<usize>) -> Vec<Attached> {
     task.snapshot
         .messages
         .iter()
@@ -287,7 +284,6 @@ fn attached(visit: &Visit, task: &TaskView, open: Option<usize>) -> Vec<Attached
                 format!("{}?open={number}#message", href(task))
             },
             open: open == Some(number),
-            tracking: follows.then(|| format!("/messages/{}", MessageId(message.id))),
         })
         .collect()
 }
