@@ -267,6 +267,25 @@ COMMENT ON FUNCTION close_expectations IS 'The awaited answers have come, or nev
 
 -- Orchestrations --------------------------------------------------------------------------------------------
 
+CREATE FUNCTION fire_timers(p_fired_instance bigint[], p_fired_token integer[]) RETURNS integer
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_hit integer;
+BEGIN
+    IF cardinality(p_fired_instance) > 0 THEN
+        DELETE FROM timer t
+         USING unnest(p_fired_instance, p_fired_token) AS u(instance, token)
+         WHERE t.instance = u.instance
+           AND t.token = u.token;
+        GET DIAGNOSTICS v_hit = ROW_COUNT;
+        IF v_hit <> cardinality(p_fired_instance) THEN
+            RAISE EXCEPTION 'a timer was fired or cancelled by somebody else' USING ERRCODE = 'OB003';
+        END IF;
+    END IF;
+    RETURN cardinality(p_fired_instance);
+END $$;
+COMMENT ON FUNCTION fire_timers IS 'Takes the timers of a batch away before their instances can end. Each must be there: it fires once.';
+
 CREATE FUNCTION save_instances(
     p_now timestamptz,
     p_id bigint[], p_orchestration integer[], p_config_version bigint[], p_lane integer[],
@@ -324,7 +343,6 @@ COMMENT ON FUNCTION save_instances IS 'Writes the states of dehydrated instances
 
 CREATE FUNCTION save_waits(
     p_now timestamptz,
-    p_fired_instance bigint[], p_fired_token integer[],
     p_cancelled_instance bigint[], p_cancelled_token integer[],
     p_timer_lane integer[], p_timer_due_at timestamptz[], p_timer_instance bigint[], p_timer_token integer[],
     p_orchestration integer[], p_set text[], p_key bytea[], p_holder bigint[], p_lane integer[], p_shared boolean[],
@@ -333,19 +351,7 @@ CREATE FUNCTION save_waits(
     p_withdrawn_instance bigint[], p_withdrawn_send integer[]
 ) RETURNS integer
 LANGUAGE plpgsql AS $$
-DECLARE
-    v_hit integer;
 BEGIN
-    IF cardinality(p_fired_instance) > 0 THEN
-        DELETE FROM timer t
-         USING unnest(p_fired_instance, p_fired_token) AS u(instance, token)
-         WHERE t.instance = u.instance
-           AND t.token = u.token;
-        GET DIAGNOSTICS v_hit = ROW_COUNT;
-        IF v_hit <> cardinality(p_fired_instance) THEN
-            RAISE EXCEPTION 'a timer was fired or cancelled by somebody else' USING ERRCODE = 'OB003';
-        END IF;
-    END IF;
     IF cardinality(p_cancelled_instance) > 0 THEN
         DELETE FROM timer t
          USING unnest(p_cancelled_instance, p_cancelled_token) AS u(instance, token)
@@ -375,7 +381,7 @@ BEGIN
     END IF;
     RETURN 0;
 END $$;
-COMMENT ON FUNCTION save_waits IS 'Timers, correlations and expectations of a batch of turns. A fired timer must be there: it fires once.';
+COMMENT ON FUNCTION save_waits IS 'Timers, correlations and expectations of a batch of turns.';
 
 CREATE FUNCTION save_people_work(p_now timestamptz, p_tasks jsonb, p_changes jsonb, p_mails jsonb) RETURNS integer
 LANGUAGE plpgsql AS $$

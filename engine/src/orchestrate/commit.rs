@@ -163,10 +163,11 @@ impl Mover {
         let block = self.chain.seal(now, &rows.leaves);
         let tails = sqlx::query_scalar!(
             r#"WITH claimed AS MATERIALIZED (SELECT claim_ranges($1, $2, $3, $4, $5) AS n),
+                    fired AS MATERIALIZED (SELECT fire_timers($19, $20) AS n FROM claimed),
                     instances AS MATERIALIZED (
-                    SELECT save_instances($6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18) AS n FROM claimed),
+                    SELECT save_instances($6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18) AS n FROM fired),
                     waits AS MATERIALIZED (
-                    SELECT save_waits($6, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34,
+                    SELECT save_waits($6, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34,
                                       $35, $36, $37, $38, $39, $40, $41) AS n
                       FROM instances),
                     people AS MATERIALIZED (SELECT save_people_work($6, $42, $43, $44) AS n FROM waits),
