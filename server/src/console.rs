@@ -23,16 +23,24 @@ use crate::tls_listener::{Peer, TlsListener};
 /// # Errors
 ///
 /// A certificate or key that cannot be read.
-pub(crate) fn serve(listener: TcpListener, engine: &Arc<Engine>, options: &cli::Serve) -> anyhow::Result<JoinHandle<std::io::Result<()>>> {
+pub(crate) fn serve(
+    listener: TcpListener,
+    engine: &Arc<Engine>,
+    options: &cli::Serve,
+) -> anyhow::Result<JoinHandle<std::io::Result<()>>> {
     let console = orderly_web::router(state(engine, options)?);
     let stop = engine.stopping().clone();
     let (Some(certificate), Some(key)) = (&options.tls_cert, &options.tls_key) else {
         let service = console.into_make_service_with_connect_info::<SocketAddr>();
-        return Ok(tokio::spawn(async move { axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await }));
+        return Ok(tokio::spawn(async move {
+            axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await
+        }));
     };
     let listener = TlsListener::new(listener, acceptor(certificate, key)?, &stop);
     let service = with_peer(console).into_make_service_with_connect_info::<Peer>();
-    Ok(tokio::spawn(async move { axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await }))
+    Ok(tokio::spawn(async move {
+        axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await
+    }))
 }
 
 /// Handlers read the address of the other side the same way with and without TLS.
@@ -52,8 +60,12 @@ fn acceptor(certificate: &Path, key: &Path) -> anyhow::Result<tokio_rustls::TlsA
     let chain = CertificateDer::pem_file_iter(certificate)
         .and_then(Iterator::collect)
         .with_context(|| format!("could not read the certificate {}", certificate.display()))?;
-    let key = PrivateKeyDer::from_pem_file(key).with_context(|| format!("could not read the key {}", key.display()))?;
-    let config = rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).context("certificate and key do not fit")?;
+    let key = PrivateKeyDer::from_pem_file(key)
+        .with_context(|| format!("could not read the key {}", key.display()))?;
+    let config = rustls::ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .context("certificate and key do not fit")?;
     Ok(Arc::new(config).into())
 }
 
@@ -73,7 +85,9 @@ fn state(engine: &Arc<Engine>, options: &cli::Serve) -> anyhow::Result<AppState>
         store: engine.store().clone(),
         configuration,
         passwords: Passwords::new(Strength::Full)?,
-        metrics: Some(PrometheusBuilder::new().install_recorder().context("metrics are recorded once a process")?),
+        metrics: Some(
+            PrometheusBuilder::new().install_recorder().context("metrics are recorded once a process")?,
+        ),
         options: ConsoleOptions {
             tls: options.tls_cert.is_some() || options.behind_proxy.is_some(),
             ..ConsoleOptions::default()

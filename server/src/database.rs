@@ -22,7 +22,8 @@ impl Database {
     /// An address that is none; no Postgres installed.
     pub(crate) fn open(options: &cli::Database) -> anyhow::Result<Self> {
         if let Some(url) = &options.database_url {
-            let options = PgConnectOptions::from_str(url).context("DATABASE_URL is not the address of a Postgres")?;
+            let options =
+                PgConnectOptions::from_str(url).context("DATABASE_URL is not the address of a Postgres")?;
             return Ok(Self { options: options.application_name("orderly"), private: None });
         }
         let private = PrivatePostgres::start(&options.data)?;

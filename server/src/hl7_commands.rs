@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use chrono::Local;
-use orderly_hl7::acknowledge::{AckCode, AckMode, AckRequest, acknowledge, reject_unreadable, unreadable_finding};
+use orderly_hl7::acknowledge::{
+    AckCode, AckMode, AckRequest, acknowledge, reject_unreadable, unreadable_finding,
+};
 use orderly_hl7::mllp::{Deframer, FrameLimits, frame};
 use orderly_hl7::validate::{Level, Validation, validate};
 use orderly_hl7::{Message, Path, Severity, Unreadable, Value, batch, json};
@@ -68,8 +70,10 @@ fn print_readable(out: &mut impl std::io::Write, message: &Message) -> anyhow::R
 }
 
 fn get(file: &FilePath, paths: &[String], json: bool) -> anyhow::Result<ExitCode> {
-    let paths: Vec<Path> =
-        paths.iter().map(|path| path.parse().with_context(|| format!("`{path}` is not a place in a message"))).collect::<Result<_, _>>()?;
+    let paths: Vec<Path> = paths
+        .iter()
+        .map(|path| path.parse().with_context(|| format!("`{path}` is not a place in a message")))
+        .collect::<Result<_, _>>()?;
     let mut out = std::io::stdout().lock();
     for message in messages(file)? {
         let message = message.with_context(|| format!("could not read {}", file.display()))?;
@@ -110,7 +114,14 @@ fn check(file: &FilePath, level: &str, json: bool) -> anyhow::Result<ExitCode> {
             writeln!(out, "{}", json::findings_line(&findings))?;
         } else {
             for finding in &findings {
-                writeln!(out, "{}: {} {} {}", finding.severity.letter(), finding.path, finding.code, finding.text)?;
+                writeln!(
+                    out,
+                    "{}: {} {} {}",
+                    finding.severity.letter(),
+                    finding.path,
+                    finding.code,
+                    finding.text
+                )?;
             }
         }
     }
@@ -126,7 +137,9 @@ fn answer(file: &FilePath, mode: Mode, code: Option<&str>) -> anyhow::Result<Exi
     };
     let code = match code {
         None => usual,
-        Some(text) => AckCode::from_text(text).with_context(|| format!("`{text}` is not one of AA AE AR CA CE CR"))?,
+        Some(text) => {
+            AckCode::from_text(text).with_context(|| format!("`{text}` is not one of AA AE AR CA CE CR"))?
+        }
     };
     let mut out = std::io::stdout().lock();
     for (number, message) in split(&bytes).into_iter().enumerate() {
@@ -158,7 +171,8 @@ async fn send(to: &str, files: &[std::path::PathBuf]) -> anyhow::Result<ExitCode
             let answer = tokio::time::timeout(ANSWER_TIMEOUT, next_frame(&mut stream, &mut deframer))
                 .await
                 .with_context(|| format!("{to} did not answer within {} s", ANSWER_TIMEOUT.as_secs()))??;
-            let positive = Message::parse(answer.clone()).is_ok_and(|answer| matches!(answer.text("MSA-1").as_str(), "AA" | "CA"));
+            let positive = Message::parse(answer.clone())
+                .is_ok_and(|answer| matches!(answer.text("MSA-1").as_str(), "AA" | "CA"));
             if !positive {
                 worst = ExitCode::from(1);
             }
@@ -181,7 +195,9 @@ async fn next_frame(stream: &mut TcpStream, deframer: &mut Deframer) -> anyhow::
 }
 
 async fn listen(port: u16) -> anyhow::Result<ExitCode> {
-    let listener = TcpListener::bind(("127.0.0.1", port)).await.with_context(|| format!("could not listen on port {port}"))?;
+    let listener = TcpListener::bind(("127.0.0.1", port))
+        .await
+        .with_context(|| format!("could not listen on port {port}"))?;
     eprintln!("Listening on {}; Ctrl-C ends it.", listener.local_addr()?);
     loop {
         let (mut stream, _) = tokio::select! {
@@ -194,7 +210,9 @@ async fn listen(port: u16) -> anyhow::Result<ExitCode> {
             let now = Local::now().fixed_offset();
             let control_id = now.format("%Y%m%d%H%M%S%6f").to_string();
             let answer = match Message::parse(bytes.clone()) {
-                Ok(message) => acknowledge(&message, &AckRequest::new(AckCode::AA, control_id, now)).bytes().to_vec(),
+                Ok(message) => {
+                    acknowledge(&message, &AckRequest::new(AckCode::AA, control_id, now)).bytes().to_vec()
+                }
                 Err(_) => reject_unreadable(&bytes, &AckRequest::new(AckCode::AR, control_id, now)),
             };
             if stream.write_all(&frame(&answer)).await.is_err() {

@@ -64,7 +64,8 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
 
 /// `ORDERLY_LOG` chooses what is logged, in the form of `RUST_LOG`.
 fn start_log(json: bool, usual: &str) {
-    let filter = EnvFilter::try_from_env("ORDERLY_LOG").unwrap_or_else(|_| EnvFilter::new(format!("{usual},sqlx=warn")));
+    let filter = EnvFilter::try_from_env("ORDERLY_LOG")
+        .unwrap_or_else(|_| EnvFilter::new(format!("{usual},sqlx=warn")));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     if json { log.json().init() } else { log.init() }
 }

@@ -45,7 +45,8 @@ impl PrivatePostgres {
     /// No server binaries on this machine, no `postgres` account when run as root, or a server that does
     /// not start; the text says what to do.
     pub(crate) fn start(data: &Path) -> anyhow::Result<Self> {
-        fs::create_dir_all(data).with_context(|| format!("could not make the data folder {}", data.display()))?;
+        fs::create_dir_all(data)
+            .with_context(|| format!("could not make the data folder {}", data.display()))?;
         let data = data.canonicalize()?;
         let binaries = find_binaries()?;
         let account = if is_root() { Some(find_account("postgres")?) } else { None };
@@ -108,14 +109,23 @@ impl PrivatePostgres {
         let output = self.run(
             "initdb",
             &[
-                "-U", NAME, "-E", "UTF8", "--locale=C.UTF-8", "--data-checksums", "--auth-local=peer",
-                "--auth-host=reject", "--no-instructions",
+                "-U",
+                NAME,
+                "-E",
+                "UTF8",
+                "--locale=C.UTF-8",
+                "--data-checksums",
+                "--auth-local=peer",
+                "--auth-host=reject",
+                "--no-instructions",
             ],
         )?;
         ensure!(output.status.success(), "could not create the database files: {}", text(&output));
         let system_users = ["root", "postgres", &current_user()];
-        let identities: String =
-            system_users.iter().map(|user| format!("own {user} {NAME}\nown {user} orderly_engine\n")).collect();
+        let identities: String = system_users
+            .iter()
+            .map(|user| format!("own {user} {NAME}\nown {user} orderly_engine\n"))
+            .collect();
         fs::write(self.data.join("pg_hba.conf"), "local all all peer map=own\n")?;
         fs::write(self.data.join("pg_ident.conf"), identities)?;
         let mut settings = fs::OpenOptions::new().append(true).open(self.data.join("postgresql.conf"))?;
@@ -135,7 +145,11 @@ impl PrivatePostgres {
         if !output.status.success() {
             let tail = fs::read_to_string(self.data.join("server.log")).unwrap_or_default();
             let tail: Vec<&str> = tail.lines().rev().take(5).collect();
-            bail!("could not start Postgres: {}\n{}", text(&output), tail.into_iter().rev().collect::<Vec<_>>().join("\n"));
+            bail!(
+                "could not start Postgres: {}\n{}",
+                text(&output),
+                tail.into_iter().rev().collect::<Vec<_>>().join("\n")
+            );
         }
         Ok(())
     }
@@ -157,7 +171,16 @@ impl PrivatePostgres {
         let socket = self.socket.to_string_lossy();
         let exists = self.run_plain(
             "psql",
-            &["-h", &socket, "-U", NAME, "-d", "postgres", "-tAc", "SELECT 1 FROM pg_database WHERE datname = 'orderly'"],
+            &[
+                "-h",
+                &socket,
+                "-U",
+                NAME,
+                "-d",
+                "postgres",
+                "-tAc",
+                "SELECT 1 FROM pg_database WHERE datname = 'orderly'",
+            ],
         )?;
         ensure!(exists.status.success(), "could not look for the database: {}", text(&exists));
         if String::from_utf8_lossy(&exists.stdout).trim() != "1" {
@@ -202,7 +225,11 @@ impl PrivatePostgres {
 pub(crate) fn find_binaries() -> anyhow::Result<PathBuf> {
     if let Some(folder) = std::env::var_os("ORDERLY_PG_BIN") {
         let folder = PathBuf::from(folder);
-        ensure!(folder.join("postgres").exists(), "ORDERLY_PG_BIN names {}, but no `postgres` is there", folder.display());
+        ensure!(
+            folder.join("postgres").exists(),
+            "ORDERLY_PG_BIN names {}, but no `postgres` is there",
+            folder.display()
+        );
         return Ok(folder);
     }
     let mut versions: Vec<(u32, PathBuf)> = fs::read_dir("/usr/lib/postgresql")
@@ -210,7 +237,9 @@ pub(crate) fn find_binaries() -> anyhow::Result<PathBuf> {
         .flatten()
         .flatten()
         .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin"))))
-        .filter(|(version, folder)| *version >= 15 && folder.join("initdb").exists() && folder.join("postgres").exists())
+        .filter(|(version, folder)| {
+            *version >= 15 && folder.join("initdb").exists() && folder.join("postgres").exists()
+        })
         .collect();
     versions.sort();
     if let Some((_, folder)) = versions.pop() {
@@ -228,7 +257,8 @@ pub(crate) fn find_binaries() -> anyhow::Result<PathBuf> {
 /// Where the server's files go: beside the data of `orderly`, or below /var/lib when the server's account
 /// could not reach that folder (root's home, for example).
 fn place_for(data: &Path, as_root: bool) -> anyhow::Result<PathBuf> {
-    let reachable = data.ancestors().all(|folder| fs::metadata(folder).is_ok_and(|meta| meta.mode() & 0o001 != 0));
+    let reachable =
+        data.ancestors().all(|folder| fs::metadata(folder).is_ok_and(|meta| meta.mode() & 0o001 != 0));
     if !as_root || reachable {
         return Ok(data.join("postgres"));
     }
@@ -287,7 +317,9 @@ fn current_user() -> String {
 
 fn memory_bytes() -> u64 {
     let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let kilobytes = text.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse().ok());
+    let kilobytes = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse().ok());
     kilobytes.unwrap_or(2_000_000_u64) * 1024
 }
 
@@ -316,7 +348,11 @@ fn settings_text(memory: u64) -> String {
 fn text(output: &Output) -> String {
     let error = String::from_utf8_lossy(&output.stderr);
     let error = error.trim();
-    if error.is_empty() { String::from_utf8_lossy(&output.stdout).trim().to_owned() } else { error.to_owned() }
+    if error.is_empty() {
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    } else {
+        error.to_owned()
+    }
 }
 
 #[cfg(test)]
@@ -331,14 +367,18 @@ mod tests {
         let first = PrivatePostgres::start(folder.path()).unwrap();
         let place = first.data.clone();
         let socket = first.socket.to_string_lossy().into_owned();
-        let made = first.run_plain("psql", &["-h", &socket, "-U", NAME, "-d", NAME, "-c", "CREATE TABLE kept (a int)"]).unwrap();
+        let made = first
+            .run_plain("psql", &["-h", &socket, "-U", NAME, "-d", NAME, "-c", "CREATE TABLE kept (a int)"])
+            .unwrap();
         assert!(made.status.success(), "{}", text(&made));
         first.stop().unwrap();
 
         // Process 1 lives and is no Postgres.
         fs::write(place.join("postmaster.pid"), "1\n/nowhere\n0\n5432\n\n\n").unwrap();
         let second = PrivatePostgres::start(folder.path()).unwrap();
-        let kept = second.run_plain("psql", &["-h", &socket, "-U", NAME, "-d", NAME, "-tAc", "SELECT count(*) FROM kept"]).unwrap();
+        let kept = second
+            .run_plain("psql", &["-h", &socket, "-U", NAME, "-d", NAME, "-tAc", "SELECT count(*) FROM kept"])
+            .unwrap();
         assert_eq!(String::from_utf8_lossy(&kept.stdout).trim(), "0");
         second.stop().unwrap();
     }

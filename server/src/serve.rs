@@ -26,7 +26,11 @@ const ADDRESSES: &str = "addresses.json";
 /// # Errors
 ///
 /// Whatever keeps it from starting; the text says what to do.
-pub(crate) async fn run(options: &cli::Serve, stop: CancellationToken, when_ready: impl FnOnce(&Addresses)) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(
+    options: &cli::Serve,
+    stop: CancellationToken,
+    when_ready: impl FnOnce(&Addresses),
+) -> anyhow::Result<ExitCode> {
     check_exposure(options)?;
     std::fs::create_dir_all(&options.database.data)?;
     let database = Database::open(&options.database)?;
@@ -37,15 +41,23 @@ pub(crate) async fn run(options: &cli::Serve, stop: CancellationToken, when_read
     Ok(ExitCode::SUCCESS)
 }
 
-async fn serve(options: &cli::Serve, database: &Database, stop: CancellationToken, when_ready: impl FnOnce(&Addresses)) -> anyhow::Result<()> {
-    let durability = if options.accept_unsafe_postgres { Durability::NotCheckedForTests } else { Durability::Required };
+async fn serve(
+    options: &cli::Serve,
+    database: &Database,
+    stop: CancellationToken,
+    when_ready: impl FnOnce(&Addresses),
+) -> anyhow::Result<()> {
+    let durability =
+        if options.accept_unsafe_postgres { Durability::NotCheckedForTests } else { Durability::Required };
     deploy(options, database, durability).await?;
     let mut engine_options = EngineOptions::new(database.options().clone());
     engine_options.durability = durability;
     let engine = Engine::start(engine_options).await?;
     let listening = orderly_engine::port::start_ports(&engine, &options.database.data).await?;
 
-    let http = TcpListener::bind(options.http).await.with_context(|| format!("the console could not listen on {}", options.http))?;
+    let http = TcpListener::bind(options.http)
+        .await
+        .with_context(|| format!("the console could not listen on {}", options.http))?;
     let addresses = Addresses::new(http.local_addr()?, listening);
     let served = console::serve(http, &engine, options)?;
     addresses.write(&options.database.data)?;
@@ -64,12 +76,20 @@ async fn serve(options: &cli::Serve, database: &Database, stop: CancellationToke
 /// Deploys the folder, unless what runs is these files already or the console changed something since.
 async fn deploy(options: &cli::Serve, database: &Database, durability: Durability) -> anyhow::Result<()> {
     let store = Store::open(database.options().clone(), Clock::system(), durability).await?;
-    let environment = Environment::of_process(options.environment.clone().unwrap_or_else(|| "local".to_owned()));
+    let environment =
+        Environment::of_process(options.environment.clone().unwrap_or_else(|| "local".to_owned()));
     let files = site::read_folder(&options.site)?;
     let person = operating_system_user();
-    match site::deploy(&store, &files, &environment, By { person: &person, reason: "Start of the server" }).await {
-        Ok(Deployment::NothingToDo { version }) => tracing::info!(configuration.version = version, "Configuration version {version} is this folder"),
-        Ok(Deployment::Applied { version, .. }) => tracing::info!(configuration.version = version, "Deployed the folder as configuration version {version}"),
+    match site::deploy(&store, &files, &environment, By { person: &person, reason: "Start of the server" })
+        .await
+    {
+        Ok(Deployment::NothingToDo { version }) => {
+            tracing::info!(configuration.version = version, "Configuration version {version} is this folder")
+        }
+        Ok(Deployment::Applied { version, .. }) => tracing::info!(
+            configuration.version = version,
+            "Deployed the folder as configuration version {version}"
+        ),
         Err(refused @ site::Error::ChangedInConsole { .. }) => {
             tracing::warn!("The folder was not deployed, what runs stays: {refused}");
         }
@@ -116,7 +136,8 @@ pub(crate) struct Addresses(BTreeMap<String, String>);
 
 impl Addresses {
     fn new(http: SocketAddr, locations: Vec<(String, SocketAddr)>) -> Self {
-        let mut all: BTreeMap<String, String> = locations.into_iter().map(|(name, address)| (name, address.to_string())).collect();
+        let mut all: BTreeMap<String, String> =
+            locations.into_iter().map(|(name, address)| (name, address.to_string())).collect();
         all.insert("http".to_owned(), http.to_string());
         Self(all)
     }
@@ -128,7 +149,10 @@ impl Addresses {
 
     /// Receive locations.
     pub(crate) fn locations(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().filter(|(name, _)| *name != "http").map(|(name, address)| (name.as_str(), address.as_str()))
+        self.0
+            .iter()
+            .filter(|(name, _)| *name != "http")
+            .map(|(name, address)| (name.as_str(), address.as_str()))
     }
 
     /// Written beside and renamed, so that nobody reads half of it.

@@ -32,7 +32,8 @@ pub(crate) fn check(options: &cli::Check) -> anyhow::Result<ExitCode> {
 ///
 /// Mistakes in the folder, each with its place; a database that does not answer.
 pub(crate) async fn deploy(options: &cli::Deploy) -> anyhow::Result<ExitCode> {
-    let environment = Environment::of_process(options.environment.clone().unwrap_or_else(|| "local".to_owned()));
+    let environment =
+        Environment::of_process(options.environment.clone().unwrap_or_else(|| "local".to_owned()));
     let files = site::read_folder(&options.site)?;
     let database = Database::open(&options.database)?;
     let store = Store::open(database.options().clone(), Clock::system(), Durability::Required).await?;
@@ -51,10 +52,13 @@ pub(crate) async fn deploy(options: &cli::Deploy) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::from(1));
     }
     let person = operating_system_user();
-    let done = site::deploy(&store, &files, &environment, By { person: &person, reason: &options.reason }).await?;
+    let done =
+        site::deploy(&store, &files, &environment, By { person: &person, reason: &options.reason }).await?;
     match done {
         Deployment::NothingToDo { version } => println!("Nothing to do. Version {version} is these files."),
-        Deployment::Applied { version, .. } => println!("Applied as version {version}. Running nodes follow within a second."),
+        Deployment::Applied { version, .. } => {
+            println!("Applied as version {version}. Running nodes follow within a second.")
+        }
     }
     store.pool().close().await;
     database.close()?;
@@ -73,9 +77,17 @@ pub(crate) async fn export(options: &cli::Export) -> anyhow::Result<ExitCode> {
     store.pool().close().await;
     database.close()?;
     let exported = exported?;
-    println!("{} files written to {}, {} were the same already.", exported.written.len(), options.folder.display(), exported.unchanged);
+    println!(
+        "{} files written to {}, {} were the same already.",
+        exported.written.len(),
+        options.folder.display(),
+        exported.unchanged
+    );
     if !exported.left_over.is_empty() {
-        println!("These are not part of the site any more; --clean removes them: {}", exported.left_over.join(", "));
+        println!(
+            "These are not part of the site any more; --clean removes them: {}",
+            exported.left_over.join(", ")
+        );
     }
     Ok(ExitCode::SUCCESS)
 }

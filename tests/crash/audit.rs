@@ -55,7 +55,10 @@ pub(crate) async fn until_idle(database: &Database) -> Duration {
         .fetch_one(&pool)
         .await
         .ok()?;
-        let parked: i64 = sqlx::query_scalar("SELECT count(*) FROM parked WHERE state IN (1, 3)").fetch_one(&pool).await.ok()?;
+        let parked: i64 = sqlx::query_scalar("SELECT count(*) FROM parked WHERE state IN (1, 3)")
+            .fetch_one(&pool)
+            .await
+            .ok()?;
         (waiting == 0 && parked == 0).then_some(())
     })
     .await;
@@ -89,7 +92,11 @@ pub(crate) async fn compare(database: &Database, ledger: &Ledger) -> Report {
 
 /// Each registration reaches three systems, each order the laboratory, each result order entry and billing.
 fn check_arrivals(ledger: &Ledger, report: &mut Report) {
-    let places = [("order entry", &ledger.order_entry), ("laboratory", &ledger.laboratory), ("billing", &ledger.billing)];
+    let places = [
+        ("order entry", &ledger.order_entry),
+        ("laboratory", &ledger.laboratory),
+        ("billing", &ledger.billing),
+    ];
     let mut arrived: HashMap<(&str, String), usize> = HashMap::new();
     for (place, messages) in places {
         for message in messages {
@@ -132,7 +139,11 @@ async fn check_database(pool: &sqlx::PgPool, report: &mut Report) {
     .await
     .expect("the database answers");
     for row in rows {
-        report.doubled.push(format!("{} made from message {}", row.get::<String, _>("message_type"), row.get::<i64, _>("parent")));
+        report.doubled.push(format!(
+            "{} made from message {}",
+            row.get::<String, _>("message_type"),
+            row.get::<i64, _>("parent")
+        ));
     }
     // A delivery that was committed twice.
     let rows = sqlx::query(
@@ -142,13 +153,27 @@ async fn check_database(pool: &sqlx::PgPool, report: &mut Report) {
     .await
     .expect("the database answers");
     for row in rows {
-        report.doubled.push(format!("message {} committed as delivered {} times", row.get::<i64, _>("message_id"), row.get::<i64, _>("times")));
+        report.doubled.push(format!(
+            "message {} committed as delivered {} times",
+            row.get::<i64, _>("message_id"),
+            row.get::<i64, _>("times")
+        ));
     }
-    let rows = sqlx::query("SELECT id, waiting, state FROM instance").fetch_all(pool).await.expect("the database answers");
+    let rows = sqlx::query("SELECT id, waiting, state FROM instance")
+        .fetch_all(pool)
+        .await
+        .expect("the database answers");
     for row in rows {
-        report.stuck.push(format!("instance {} waits: {}", row.get::<i64, _>("id"), row.get::<String, _>("waiting")));
+        report.stuck.push(format!(
+            "instance {} waits: {}",
+            row.get::<i64, _>("id"),
+            row.get::<String, _>("waiting")
+        ));
     }
-    let rows = sqlx::query("SELECT code, count(*) AS times FROM parked GROUP BY code").fetch_all(pool).await.expect("the database answers");
+    let rows = sqlx::query("SELECT code, count(*) AS times FROM parked GROUP BY code")
+        .fetch_all(pool)
+        .await
+        .expect("the database answers");
     for row in rows {
         report.stuck.push(format!("{} parked: {}", row.get::<i64, _>("times"), row.get::<String, _>("code")));
     }

@@ -49,7 +49,12 @@ impl HospitalDay {
     /// Opens the receivers and starts to send `rate` messages a second.
     pub(crate) async fn begin(rate: u32) -> Self {
         // The server gets the same port at each of its lives, as in a hospital.
-        let port = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port is free").local_addr().expect("bound").port();
+        let port = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a port is free")
+            .local_addr()
+            .expect("bound")
+            .port();
         let hub = format!("127.0.0.1:{port}");
         let acknowledged = Arc::new(Mutex::new(Vec::new()));
         let (laboratory_queue, queue) = mpsc::unbounded_channel();
@@ -58,10 +63,24 @@ impl HospitalDay {
         let over = Arc::new(AtomicBool::new(false));
         let pause = Duration::from_secs(1) * SENDERS / rate;
         let senders = (0..SENDERS)
-            .map(|sender| tokio::spawn(send_day(hub.clone(), sender, pause, over.clone(), acknowledged.clone())))
+            .map(|sender| {
+                tokio::spawn(send_day(hub.clone(), sender, pause, over.clone(), acknowledged.clone()))
+            })
             .collect();
-        let (order_entry, billing, ward) = (Receiver::open().await, Receiver::open().await, Receiver::open().await);
-        Self { hub, order_entry, laboratory, billing, ward, over, acknowledged, senders, laboratory_sender, laboratory_queue }
+        let (order_entry, billing, ward) =
+            (Receiver::open().await, Receiver::open().await, Receiver::open().await);
+        Self {
+            hub,
+            order_entry,
+            laboratory,
+            billing,
+            ward,
+            over,
+            acknowledged,
+            senders,
+            laboratory_sender,
+            laboratory_queue,
+        }
     }
 
     /// Addresses for the site `demo`.
@@ -87,13 +106,20 @@ impl HospitalDay {
         orderly_tests::eventually("the laboratory has answered every order", async || {
             let done = acknowledged.lock().expect("not poisoned");
             let count = |kind| done.iter().filter(|(_, one)| *one == kind).count();
-            (count(Kind::Result) >= count(Kind::Order) && count(Kind::Confirmation) >= count(Kind::Order)).then_some(())
+            (count(Kind::Result) >= count(Kind::Order) && count(Kind::Confirmation) >= count(Kind::Order))
+                .then_some(())
         })
         .await;
         let _still_open = self.laboratory_queue.send(None);
         self.laboratory_sender.await.expect("the laboratory does not panic");
         let acknowledged = self.acknowledged.lock().expect("not poisoned").clone();
-        LedgerSource { order_entry: self.order_entry, laboratory: self.laboratory, billing: self.billing, acknowledged }.read()
+        LedgerSource {
+            order_entry: self.order_entry,
+            laboratory: self.laboratory,
+            billing: self.billing,
+            acknowledged,
+        }
+        .read()
     }
 }
 
@@ -126,14 +152,23 @@ async fn laboratory(queue: mpsc::UnboundedSender<Option<(String, Kind)>>) -> Rec
             let order = message.text("ORC-2.1");
             let patient = message.text("PID-3.1").parse().unwrap_or(0);
             let _ended = queue.send(Some((hospital::confirmation(message), Kind::Confirmation)));
-            let _ended = queue.send(Some((hospital::result(&format!("RES{number}"), patient, &order, "4.1"), Kind::Result)));
+            let _ended = queue.send(Some((
+                hospital::result(&format!("RES{number}"), patient, &order, "4.1"),
+                Kind::Result,
+            )));
         }
         Some(orderly_tests::answer_as_asked(message))
     }))
     .await
 }
 
-async fn send_day(hub: String, sender: u32, pause: Duration, over: Arc<AtomicBool>, ledger: Arc<Mutex<Vec<(String, Kind)>>>) {
+async fn send_day(
+    hub: String,
+    sender: u32,
+    pause: Duration,
+    over: Arc<AtomicBool>,
+    ledger: Arc<Mutex<Vec<(String, Kind)>>>,
+) {
     let mut ticks = tokio::time::interval(pause);
     let mut connection = None;
     for number in 0_u32.. {
@@ -147,14 +182,22 @@ async fn send_day(hub: String, sender: u32, pause: Duration, over: Arc<AtomicBoo
             (control.clone(), hospital::registration(&control, patient), Kind::Registration)
         } else {
             let control = format!("ORD{sender}x{number}");
-            (control.clone(), hospital::order(&control, patient, &format!("P{sender}x{number}"), "K"), Kind::Order)
+            (
+                control.clone(),
+                hospital::order(&control, patient, &format!("P{sender}x{number}"), "K"),
+                Kind::Order,
+            )
         };
         deliver(&hub, &mut connection, &message).await;
         ledger.lock().expect("not poisoned").push((control, kind));
     }
 }
 
-async fn send_queued(hub: String, mut queue: mpsc::UnboundedReceiver<Option<(String, Kind)>>, ledger: Arc<Mutex<Vec<(String, Kind)>>>) {
+async fn send_queued(
+    hub: String,
+    mut queue: mpsc::UnboundedReceiver<Option<(String, Kind)>>,
+    ledger: Arc<Mutex<Vec<(String, Kind)>>>,
+) {
     let mut connection = None;
     while let Some(Some((message, kind))) = queue.recv().await {
         deliver(&hub, &mut connection, &message).await;

@@ -42,14 +42,20 @@ async fn nothing_acknowledged_is_lost_or_done_twice_when_the_server_is_killed_at
 
     let report = audit::compare(&database, &ledger).await;
     println!("{report}");
-    assert!(ledger.acknowledged.len() > 50, "too few messages to mean anything: {}", ledger.acknowledged.len());
+    assert!(
+        ledger.acknowledged.len() > 50,
+        "too few messages to mean anything: {}",
+        ledger.acknowledged.len()
+    );
     assert!(report.is_clean(), "seed {seed}: {report}\n{}", server.log_tail());
     assert!(server.stop().await.success());
     database.drop().await;
 }
 
 async fn start(database: &Database, data: &std::path::Path, environment: &[(&str, String)]) -> Server {
-    Server::start(&root().join("sites/demo"), database, data, environment).await.expect("the server starts again")
+    Server::start(&root().join("sites/demo"), database, data, environment)
+        .await
+        .expect("the server starts again")
 }
 
 fn number(name: &str) -> Option<u64> {

@@ -4,7 +4,11 @@ use orderly_tests::{Northgate, eventually, hospital};
 
 async fn suspended(northgate: &Northgate, code: &str) {
     eventually(&format!("something is kept as {code}"), async || {
-        let kept: i64 = sqlx::query_scalar("SELECT count(*) FROM parked WHERE code = $1").bind(code).fetch_one(&northgate.pool).await.ok()?;
+        let kept: i64 = sqlx::query_scalar("SELECT count(*) FROM parked WHERE code = $1")
+            .bind(code)
+            .fetch_one(&northgate.pool)
+            .await
+            .ok()?;
         (kept > 0).then_some(())
     })
     .await;
@@ -13,7 +17,10 @@ async fn suspended(northgate: &Northgate, code: &str) {
 /// The server still works: a registration goes through.
 async fn still_works(northgate: &Northgate, control: &str) {
     assert!(northgate.send(&hospital::registration(control, 700_100)).await);
-    northgate.billing.expect("a registration goes through", |message| message.text("MSH-10") == control).await;
+    northgate
+        .billing
+        .expect("a registration goes through", |message| message.text("MSH-10") == control)
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -29,10 +36,16 @@ async fn garbage_on_the_socket_disturbs_nobody() {
 async fn half_a_frame_is_not_a_message() {
     let northgate = Northgate::open().await;
     let mut sender = northgate.sender().await;
-    sender.write(b"\x0bMSH|^~\\&|REG|NORTHGATE|ORDERLY|NORTHGATE|20260301||ADT^A04|HALF").await.expect("written");
+    sender
+        .write(b"\x0bMSH|^~\\&|REG|NORTHGATE|ORDERLY|NORTHGATE|20260301||ADT^A04|HALF")
+        .await
+        .expect("written");
     drop(sender);
     still_works(&northgate, "OK2").await;
-    let stored: i64 = sqlx::query_scalar("SELECT count(*) FROM message WHERE control_id = 'HALF'").fetch_one(&northgate.pool).await.expect("counted");
+    let stored: i64 = sqlx::query_scalar("SELECT count(*) FROM message WHERE control_id = 'HALF'")
+        .fetch_one(&northgate.pool)
+        .await
+        .expect("counted");
     assert_eq!(stored, 0);
     northgate.close().await;
 }
@@ -50,7 +63,9 @@ async fn a_message_without_a_header_is_rejected_and_kept() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_nobody_subscribes_to_is_accepted_and_shown_as_not_routed() {
     let northgate = Northgate::open().await;
-    let message = hospital::registration("LOST1", 700_101).replace("ADT^A04^ADT_A01", "ADT^A08^ADT_A01").replace("EVN|A04", "EVN|A08");
+    let message = hospital::registration("LOST1", 700_101)
+        .replace("ADT^A04^ADT_A01", "ADT^A08^ADT_A01")
+        .replace("EVN|A04", "EVN|A08");
     assert!(northgate.send(&message).await);
     suspended(&northgate, "no_subscriber").await;
     still_works(&northgate, "OK4").await;

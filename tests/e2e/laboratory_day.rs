@@ -7,8 +7,14 @@ async fn a_registration_reaches_three_systems_that_its_sender_does_not_know() {
     let northgate = Northgate::open().await;
     let message = hospital::registration("REG1", 700_001);
     assert!(northgate.send(&message).await);
-    for (name, system) in [("order entry", &northgate.order_entry), ("laboratory", &northgate.laboratory), ("billing", &northgate.billing)] {
-        let received = system.expect(&format!("the registration reaches {name}"), |message| message.text("MSH-10") == "REG1").await;
+    for (name, system) in [
+        ("order entry", &northgate.order_entry),
+        ("laboratory", &northgate.laboratory),
+        ("billing", &northgate.billing),
+    ] {
+        let received = system
+            .expect(&format!("the registration reaches {name}"), |message| message.text("MSH-10") == "REG1")
+            .await;
         assert_eq!(received.text("PID-3.1"), "700001");
     }
     assert!(northgate.ward.received().is_empty());
@@ -19,10 +25,16 @@ async fn a_registration_reaches_three_systems_that_its_sender_does_not_know() {
 async fn a_cheap_order_reaches_the_laboratory_and_ends_with_its_final_result() {
     let northgate = Northgate::open().await;
     assert!(northgate.send(&hospital::order("ORD1", 700_002, "P1", "K")).await);
-    let order = northgate.laboratory.expect("the order reaches the laboratory", |message| message.text("ORC-2.1") == "P1").await;
+    let order = northgate
+        .laboratory
+        .expect("the order reaches the laboratory", |message| message.text("ORC-2.1") == "P1")
+        .await;
     northgate.send(&hospital::confirmation(&order)).await;
     assert!(northgate.send(&hospital::result("RES1", 700_002, "P1", "4.1")).await);
-    northgate.order_entry.expect("the result reaches order entry", |message| message.text("MSH-10") == "RES1").await;
+    northgate
+        .order_entry
+        .expect("the result reaches order entry", |message| message.text("MSH-10") == "RES1")
+        .await;
     northgate.billing.expect("the result reaches billing", |message| message.text("MSH-10") == "RES1").await;
     no_instance_left(&northgate).await;
     northgate.close().await;
@@ -32,7 +44,10 @@ async fn a_cheap_order_reaches_the_laboratory_and_ends_with_its_final_result() {
 async fn a_result_without_a_known_order_is_delivered_all_the_same() {
     let northgate = Northgate::open().await;
     assert!(northgate.send(&hospital::result("RES2", 700_003, "NOBODYS", "4.4")).await);
-    northgate.order_entry.expect("the result reaches order entry", |message| message.text("MSH-10") == "RES2").await;
+    northgate
+        .order_entry
+        .expect("the result reaches order entry", |message| message.text("MSH-10") == "RES2")
+        .await;
     northgate.billing.expect("the result reaches billing", |message| message.text("MSH-10") == "RES2").await;
     no_instance_left(&northgate).await;
     northgate.close().await;
@@ -49,15 +64,20 @@ async fn the_same_message_again_gets_the_first_answer_and_is_not_delivered_twice
     assert_eq!((second.text("MSA-1"), second.text("MSA-2")), ("AA".to_owned(), "REG3".to_owned()));
     // What comes behind it on the same connection and for the same patient arrives after it.
     sender.send(&hospital::registration("REG4", 700_004)).await.expect("an answer");
-    northgate.billing.expect("the next registration arrives", |message| message.text("MSH-10") == "REG4").await;
-    let copies = northgate.billing.received().iter().filter(|message| message.text("MSH-10") == "REG3").count();
+    northgate
+        .billing
+        .expect("the next registration arrives", |message| message.text("MSH-10") == "REG4")
+        .await;
+    let copies =
+        northgate.billing.received().iter().filter(|message| message.text("MSH-10") == "REG3").count();
     assert_eq!(copies, 1);
     northgate.close().await;
 }
 
 async fn no_instance_left(northgate: &Northgate) {
     eventually("every instance has ended", async || {
-        let left: i64 = sqlx::query_scalar("SELECT count(*) FROM instance").fetch_one(&northgate.pool).await.ok()?;
+        let left: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM instance").fetch_one(&northgate.pool).await.ok()?;
         (left == 0).then_some(())
     })
     .await;

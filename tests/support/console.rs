@@ -52,7 +52,8 @@ impl Console {
 
     /// Sends a form with exactly these fields; redirects are not followed.
     pub async fn post(&self, path: &str, fields: &[(&str, &str)]) -> Page {
-        let body: Vec<String> = fields.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
+        let body: Vec<String> =
+            fields.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
         self.request("POST", path, Some(body.join("&"))).await
     }
 
@@ -62,9 +63,14 @@ impl Console {
     ///
     /// When the page has no such form.
     pub async fn submit(&self, page: &Page, action: &str, fields: &[(&str, &str)]) -> Page {
-        let form = Form::find(&page.body, action).unwrap_or_else(|| panic!("no form for {action} in:\n{}", page.body));
-        let mut all: Vec<(&str, &str)> =
-            form.hidden.iter().map(|(name, value)| (name.as_str(), value.as_str())).filter(|(name, _)| !fields.iter().any(|(given, _)| given == name)).collect();
+        let form = Form::find(&page.body, action)
+            .unwrap_or_else(|| panic!("no form for {action} in:\n{}", page.body));
+        let mut all: Vec<(&str, &str)> = form
+            .hidden
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .filter(|(name, _)| !fields.iter().any(|(given, _)| given == name))
+            .collect();
         all.extend_from_slice(fields);
         let answer = self.post(&form.action, &all).await;
         if answer.location.is_empty() { answer } else { self.get(&answer.location).await }
@@ -99,8 +105,16 @@ impl Page {
                 .map(|(_, value)| value.trim().to_owned())
                 .collect()
         };
-        let cookies = values("set-cookie").into_iter().map(|cookie| cookie.split(';').next().unwrap_or_default().to_owned()).collect();
-        Self { status, location: values("location").into_iter().next().unwrap_or_default(), body: body.to_owned(), cookies }
+        let cookies = values("set-cookie")
+            .into_iter()
+            .map(|cookie| cookie.split(';').next().unwrap_or_default().to_owned())
+            .collect();
+        Self {
+            status,
+            location: values("location").into_iter().next().unwrap_or_default(),
+            body: body.to_owned(),
+            cookies,
+        }
     }
 
     /// The first link whose address begins with `start`.
@@ -118,18 +132,22 @@ struct Form {
 
 impl Form {
     fn find(page: &str, action: &str) -> Option<Self> {
-        page.split("<form").skip(1).map(|form| form.split("</form>").next().unwrap_or(form)).find_map(|form| {
-            let found = attribute(form, "action")?;
-            found.contains(action).then(|| Self {
-                action: found,
-                hidden: form
-                    .split("<input")
-                    .skip(1)
-                    .filter(|input| attribute(input, "type").as_deref() == Some("hidden"))
-                    .filter_map(|input| Some((attribute(input, "name")?, attribute(input, "value").unwrap_or_default())))
-                    .collect(),
-            })
-        })
+        page.split("<form").skip(1).map(|form| form.split("</form>").next().unwrap_or(form)).find_map(
+            |form| {
+                let found = attribute(form, "action")?;
+                found.contains(action).then(|| Self {
+                    action: found,
+                    hidden: form
+                        .split("<input")
+                        .skip(1)
+                        .filter(|input| attribute(input, "type").as_deref() == Some("hidden"))
+                        .filter_map(|input| {
+                            Some((attribute(input, "name")?, attribute(input, "value").unwrap_or_default()))
+                        })
+                        .collect(),
+                })
+            },
+        )
     }
 }
 
@@ -141,11 +159,23 @@ fn attribute(tag: &str, name: &str) -> Option<String> {
 }
 
 fn unescape(text: &str) -> String {
-    text.replace("&quot;", "\"").replace("&#34;", "\"").replace("&#39;", "'").replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&").replace("&#38;", "&")
+    text.replace("&quot;", "\"")
+        .replace("&#34;", "\"")
+        .replace("&#39;", "'")
+        .replace("&lt;", "<")
+        .replace("&gt;", ">")
+        .replace("&amp;", "&")
+        .replace("&#38;", "&")
 }
 
 fn encode(text: &str) -> String {
     text.bytes()
-        .map(|byte| if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .map(|byte| {
+            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+                char::from(byte).to_string()
+            } else {
+                format!("%{byte:02X}")
+            }
+        })
         .collect()
 }

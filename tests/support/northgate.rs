@@ -47,8 +47,11 @@ impl Northgate {
         let data = tempfile::tempdir().expect("a folder can be made");
         let laboratory = Receiver::answering(laboratory).await;
         let ask: Answering = Arc::new(|message: &Message| Some(answer_as_asked(message)));
-        let (order_entry, billing, ward) =
-            (Receiver::answering(ask.clone()).await, Receiver::answering(ask.clone()).await, Receiver::answering(ask).await);
+        let (order_entry, billing, ward) = (
+            Receiver::answering(ask.clone()).await,
+            Receiver::answering(ask.clone()).await,
+            Receiver::answering(ask).await,
+        );
         let mails = MailCatcher::bind(([127, 0, 0, 1], 0).into()).await.expect("a port is free");
         let environment = vec![
             ("ORDERLY_DEMO_LISTEN", "127.0.0.1:0".to_owned()),
@@ -58,7 +61,9 @@ impl Northgate {
             ("ORDERLY_DEMO_WARD", ward.address().to_owned()),
             ("ORDERLY_DEMO_SMTP", mails.address().to_string()),
         ];
-        let server = Server::start(&root().join("sites/demo"), &database, data.path(), &environment).await.expect("the server starts");
+        let server = Server::start(&root().join("sites/demo"), &database, data.path(), &environment)
+            .await
+            .expect("the server starts");
         let pool = database.pool().await;
         Self { server, database, pool, order_entry, laboratory, billing, ward, mails, environment, data }
     }
@@ -95,7 +100,13 @@ impl Northgate {
     /// When it does not start again.
     pub async fn crash_and_restart(&mut self) {
         let site = root().join("sites/demo");
-        let next = Server::start_after_killing(&mut self.server, &site, &self.database, self.data.path(), &self.environment);
+        let next = Server::start_after_killing(
+            &mut self.server,
+            &site,
+            &self.database,
+            self.data.path(),
+            &self.environment,
+        );
         self.server = next.await.expect("the server starts again");
     }
 

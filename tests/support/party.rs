@@ -149,7 +149,10 @@ impl Sender {
             if let Some(frame) = self.deframer.next() {
                 return Message::parse(frame.ok()?.bytes).ok();
             }
-            let length = tokio::time::timeout(PATIENCE, self.stream.read(&mut buffer)).await.expect("the server answers or closes").ok()?;
+            let length = tokio::time::timeout(PATIENCE, self.stream.read(&mut buffer))
+                .await
+                .expect("the server answers or closes")
+                .ok()?;
             if length == 0 {
                 return None;
             }

@@ -26,11 +26,16 @@ impl Database {
     /// Without that server.
     pub async fn create() -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let server = std::env::var("ORDERLY_TEST_DATABASE_URL").expect("ORDERLY_TEST_DATABASE_URL names a Postgres for tests; `make test` starts one");
+        let server = std::env::var("ORDERLY_TEST_DATABASE_URL")
+            .expect("ORDERLY_TEST_DATABASE_URL names a Postgres for tests; `make test` starts one");
         let name = format!("e2e_{}_{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let mut connection = PgConnection::connect(&server).await.expect("the test server answers");
-        sqlx::query(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut connection).await.expect("a database can be made");
-        let (address, options) = server.split_once('?').map_or((server.as_str(), ""), |(address, options)| (address, options));
+        sqlx::query(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}")))
+            .execute(&mut connection)
+            .await
+            .expect("a database can be made");
+        let (address, options) =
+            server.split_once('?').map_or((server.as_str(), ""), |(address, options)| (address, options));
         let base = address.rsplit_once('/').map_or(address, |(base, _)| base);
         Self { url: format!("{base}/{name}?{options}"), name }
     }
@@ -54,7 +59,9 @@ impl Database {
     pub async fn drop(self) {
         let server = std::env::var("ORDERLY_TEST_DATABASE_URL").unwrap_or_default();
         if let Ok(mut connection) = PgConnection::connect(&server).await {
-            let _gone = sqlx::query(sqlx::AssertSqlSafe(format!("DROP DATABASE {} WITH (FORCE)", self.name))).execute(&mut connection).await;
+            let _gone = sqlx::query(sqlx::AssertSqlSafe(format!("DROP DATABASE {} WITH (FORCE)", self.name)))
+                .execute(&mut connection)
+                .await;
         }
     }
 }
@@ -71,7 +78,12 @@ impl Server {
     /// # Errors
     ///
     /// When the process ends before it is ready; the text has its last log lines.
-    pub async fn start(site: &Path, database: &Database, data: &Path, environment: &[(&str, String)]) -> anyhow::Result<Self> {
+    pub async fn start(
+        site: &Path,
+        database: &Database,
+        data: &Path,
+        environment: &[(&str, String)],
+    ) -> anyhow::Result<Self> {
         std::fs::create_dir_all(data)?;
         let addresses = data.join("addresses.json");
         let _none_yet = std::fs::remove_file(&addresses);
@@ -127,7 +139,10 @@ impl Server {
     pub fn address(&self, name: &str) -> String {
         let text = std::fs::read_to_string(self.data.join("addresses.json")).expect("written when ready");
         let addresses: serde_json::Value = serde_json::from_str(&text).expect("written as JSON");
-        addresses[name].as_str().unwrap_or_else(|| panic!("nothing listens under {name}: {addresses}")).to_owned()
+        addresses[name]
+            .as_str()
+            .unwrap_or_else(|| panic!("nothing listens under {name}: {addresses}"))
+            .to_owned()
     }
 
     /// Process id.
@@ -172,8 +187,13 @@ impl Drop for Server {
 /// The program beside the test binary.
 fn program() -> anyhow::Result<PathBuf> {
     let test = std::env::current_exe()?;
-    let folder = test.parent().and_then(Path::parent).context("a test binary lies in target/<profile>/deps")?;
+    let folder =
+        test.parent().and_then(Path::parent).context("a test binary lies in target/<profile>/deps")?;
     let program = folder.join("orderly");
-    anyhow::ensure!(program.exists(), "{} is not built: run `cargo build --bin orderly` first", program.display());
+    anyhow::ensure!(
+        program.exists(),
+        "{} is not built: run `cargo build --bin orderly` first",
+        program.display()
+    );
     Ok(program)
 }

@@ -41,7 +41,13 @@ pub(crate) async fn storage(options: &PgConnectOptions, duration: Duration) -> a
     Ok(StorageLimit { receive, flow })
 }
 
-async fn commits(options: &PgConnectOptions, duration: Duration, first: i64, bodies: usize, rows: usize) -> anyhow::Result<f64> {
+async fn commits(
+    options: &PgConnectOptions,
+    duration: Duration,
+    first: i64,
+    bodies: usize,
+    rows: usize,
+) -> anyhow::Result<f64> {
     let started = Instant::now();
     let mut tasks = Vec::new();
     for worker in 0..2_i64 {
@@ -87,13 +93,18 @@ async fn commits(options: &PgConnectOptions, duration: Duration, first: i64, bod
 pub(crate) fn parser() -> (f64, f64) {
     let mut message = result_message("PARSE0001", 100_001);
     for line in 3..9 {
-        message.push_str(&format!("OBX|{line}|NM|2823-3^Potassium^LN||4.{line}|mmol/L|3.5-5.1|N|||F|||20260301100000\r"));
+        message.push_str(&format!(
+            "OBX|{line}|NM|2823-3^Potassium^LN||4.{line}|mmol/L|3.5-5.1|N|||F|||20260301100000\r"
+        ));
     }
     let bytes = message.into_bytes();
-    let paths: Vec<orderly_hl7::Path> = ["MSH-9.1", "MSH-10", "PID-3.1", "PID-5.1", "PID-7", "PV1-3.1", "OBR-4.1", "OBX-5", "OBX[4]-5", "OBX[8]-6"]
-        .iter()
-        .map(|path| path.parse().expect("the paths above are well formed"))
-        .collect();
+    let paths: Vec<orderly_hl7::Path> = [
+        "MSH-9.1", "MSH-10", "PID-3.1", "PID-5.1", "PID-7", "PV1-3.1", "OBR-4.1", "OBX-5", "OBX[4]-5",
+        "OBX[8]-6",
+    ]
+    .iter()
+    .map(|path| path.parse().expect("the paths above are well formed"))
+    .collect();
     let parse = microseconds(|| {
         let message = Message::parse(bytes.clone()).expect("the message above is readable");
         for path in &paths {
@@ -101,7 +112,8 @@ pub(crate) fn parser() -> (f64, f64) {
         }
     });
     let scan = microseconds(|| {
-        let found = bytes.iter().filter(|byte| matches!(**byte, b'|' | b'^' | b'~' | b'\\' | b'&' | b'\r')).count();
+        let found =
+            bytes.iter().filter(|byte| matches!(**byte, b'|' | b'^' | b'~' | b'\\' | b'&' | b'\r')).count();
         black_box(found);
     });
     (parse, scan)

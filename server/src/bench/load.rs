@@ -49,12 +49,19 @@ pub(crate) fn result_message(control: &str, patient: u64) -> String {
 /// Sends for `duration` over `connections` and waits for the last answers.
 ///
 /// `run` makes the control ids of this run unlike those of any other.
-pub(crate) async fn generate(address: &str, run: &str, connections: usize, duration: Duration) -> anyhow::Result<Measured> {
+pub(crate) async fn generate(
+    address: &str,
+    run: &str,
+    connections: usize,
+    duration: Duration,
+) -> anyhow::Result<Measured> {
     let started = Instant::now();
     let mut tasks = Vec::with_capacity(connections);
     for connection in 0..connections {
         let (address, run) = (address.to_owned(), run.to_owned());
-        tasks.push(tokio::spawn(async move { converse(&address, &run, connection, started + duration).await }));
+        tasks.push(tokio::spawn(
+            async move { converse(&address, &run, connection, started + duration).await },
+        ));
     }
     let mut latencies = Vec::new();
     for task in tasks {
@@ -65,8 +72,14 @@ pub(crate) async fn generate(address: &str, run: &str, connections: usize, durat
     Ok(Measured { messages: latencies.len() as u64, elapsed, latencies })
 }
 
-async fn converse(address: &str, run: &str, connection: usize, until: Instant) -> anyhow::Result<Vec<Duration>> {
-    let mut stream = TcpStream::connect(address).await.with_context(|| format!("could not connect to {address}"))?;
+async fn converse(
+    address: &str,
+    run: &str,
+    connection: usize,
+    until: Instant,
+) -> anyhow::Result<Vec<Duration>> {
+    let mut stream =
+        TcpStream::connect(address).await.with_context(|| format!("could not connect to {address}"))?;
     stream.set_nodelay(true)?;
     let mut latencies = Vec::new();
     let mut buffer = vec![0; 8192];
@@ -82,7 +95,9 @@ async fn converse(address: &str, run: &str, connection: usize, until: Instant) -
         frame.extend_from_slice(&[FRAME_END, b'\r']);
         let sent = Instant::now();
         stream.write_all(&frame).await?;
-        let length = tokio::time::timeout(ANSWER_TIMEOUT, read_frame(&mut stream, &mut buffer)).await.context("no acknowledgment within 30 s")??;
+        let length = tokio::time::timeout(ANSWER_TIMEOUT, read_frame(&mut stream, &mut buffer))
+            .await
+            .context("no acknowledgment within 30 s")??;
         latencies.push(sent.elapsed());
         check_answer(&buffer[..length], &control)?;
     }
@@ -92,7 +107,11 @@ async fn converse(address: &str, run: &str, connection: usize, until: Instant) -
 fn check_answer(answer: &[u8], control: &str) -> anyhow::Result<()> {
     let at = answer.windows(4).position(|four| four == b"MSA|").context("the answer has no MSA segment")?;
     let msa = &answer[at + 4..];
-    ensure!(msa.starts_with(b"AA|") || msa.starts_with(b"CA|"), "the answer is not positive: {}", String::from_utf8_lossy(&msa[..msa.len().min(60)]));
+    ensure!(
+        msa.starts_with(b"AA|") || msa.starts_with(b"CA|"),
+        "the answer is not positive: {}",
+        String::from_utf8_lossy(&msa[..msa.len().min(60)])
+    );
     ensure!(msa[3..].starts_with(control.as_bytes()), "the answer is for another message");
     Ok(())
 }
@@ -125,7 +144,8 @@ pub(crate) struct Sink {
 impl Sink {
     /// Listens at `address`.
     pub(crate) async fn open(address: &str) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind(address).await.with_context(|| format!("could not listen on {address}"))?;
+        let listener =
+            TcpListener::bind(address).await.with_context(|| format!("could not listen on {address}"))?;
         let address = listener.local_addr()?.to_string();
         let received = Arc::new(AtomicU64::new(0));
         let stop = CancellationToken::new();

@@ -40,7 +40,12 @@ pub(crate) async fn run(options: &cli::Bench) -> anyhow::Result<()> {
     result
 }
 
-async fn measure(options: &cli::Bench, duration: Duration, folder: &Path, postgres: &PrivatePostgres) -> anyhow::Result<()> {
+async fn measure(
+    options: &cli::Bench,
+    duration: Duration,
+    folder: &Path,
+    postgres: &PrivatePostgres,
+) -> anyhow::Result<()> {
     println!("Measuring on {} processors; generator, sink, server and Postgres share them.\n", processors());
     let (parse, scan) = limits::parser();
     let storage = limits::storage(&postgres.connect_options(), duration.min(Duration::from_secs(5))).await?;
@@ -48,14 +53,24 @@ async fn measure(options: &cli::Bench, duration: Duration, folder: &Path, postgr
     println!("  bare commits of the same bytes, receive     {:>9.0} messages/s", storage.receive);
     println!("  bare commits of the same bytes, full flow   {:>9.0} messages/s", storage.flow);
     println!("  scan of 1 KB for delimiters                 {scan:>9.2} us");
-    println!("  parse of 1 KB, ten fields read              {parse:>9.2} us    {:.1} times the scan\n", parse / scan);
+    println!(
+        "  parse of 1 KB, ten fields read              {parse:>9.2} us    {:.1} times the scan\n",
+        parse / scan
+    );
 
     let site = write_site(folder)?;
     let sink = Sink::open("127.0.0.1:0").await?;
     let started = Instant::now();
     let server = Running::start(&site, folder, postgres, &sink.address).await?;
-    println!("ready in {} ms, resident {:.1} MiB\n", started.elapsed().as_millis(), mebibytes(process::resident_kib(server.id())));
-    println!("{:<24} {:>11} {:>9} {:>9} {:>11} {:>11} {:>10} {:>9}", "", "messages/s", "p50 ms", "p99 ms", "engine us", "Postgres us", "WAL bytes", "of limit");
+    println!(
+        "ready in {} ms, resident {:.1} MiB\n",
+        started.elapsed().as_millis(),
+        mebibytes(process::resident_kib(server.id()))
+    );
+    println!(
+        "{:<24} {:>11} {:>9} {:>9} {:>11} {:>11} {:>10} {:>9}",
+        "", "messages/s", "p50 ms", "p99 ms", "engine us", "Postgres us", "WAL bytes", "of limit"
+    );
     for connections in [1, 8, 64] {
         let row = Row::measure(&server, postgres, &sink, "r", connections, duration).await?;
         row.print(&format!("receive to ACK, {connections}"), row.acknowledged.per_second(), storage.receive);
@@ -92,7 +107,10 @@ impl Row {
         let run = format!("{run}{:x}", started_at_micros());
         let acknowledged = load::generate(&server.hub, &run, connections, duration).await?;
         while sink.received() < received + acknowledged.messages {
-            anyhow::ensure!(started.elapsed() < duration + DRAINED_WITHIN, "not everything that was acknowledged was delivered");
+            anyhow::ensure!(
+                started.elapsed() < duration + DRAINED_WITHIN,
+                "not everything that was acknowledged was delivered"
+            );
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         let elapsed = started.elapsed();
@@ -130,9 +148,15 @@ struct Usage {
 impl Usage {
     async fn now(server: &Running, postgres: &PrivatePostgres) -> anyhow::Result<Self> {
         let mut connection = PgConnection::connect_with(&postgres.connect_options()).await?;
-        let wal: i64 = sqlx::query_scalar("SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint").fetch_one(&mut connection).await?;
+        let wal: i64 = sqlx::query_scalar("SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint")
+            .fetch_one(&mut connection)
+            .await?;
         connection.close().await?;
-        Ok(Self { engine: process::cpu_of(server.id()), postgres: process::cpu_of_tree(postgres.process_id()?), wal: wal.unsigned_abs() })
+        Ok(Self {
+            engine: process::cpu_of(server.id()),
+            postgres: process::cpu_of_tree(postgres.process_id()?),
+            wal: wal.unsigned_abs(),
+        })
     }
 }
 
@@ -143,7 +167,12 @@ struct Running {
 }
 
 impl Running {
-    async fn start(site: &Path, folder: &Path, postgres: &PrivatePostgres, sink: &str) -> anyhow::Result<Self> {
+    async fn start(
+        site: &Path,
+        folder: &Path,
+        postgres: &PrivatePostgres,
+        sink: &str,
+    ) -> anyhow::Result<Self> {
         let data = folder.join("server");
         std::fs::create_dir_all(&data)?;
         let log = std::fs::File::create(data.join("server.log"))?;

@@ -14,13 +14,19 @@ use tokio_util::sync::CancellationToken;
 const MAILS_SHOWN: usize = 100;
 
 /// Serves the page at `address` until `stop`.
-pub(crate) async fn serve(address: &str, catcher: MailCatcher, stop: CancellationToken) -> anyhow::Result<()> {
-    let listener = TcpListener::bind(address)
-        .await
-        .map_err(|error| anyhow::anyhow!("the page with the sent mail could not listen on {address}: {error}"))?;
+pub(crate) async fn serve(
+    address: &str,
+    catcher: MailCatcher,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(address).await.map_err(|error| {
+        anyhow::anyhow!("the page with the sent mail could not listen on {address}: {error}")
+    })?;
     let catcher = Arc::new(catcher);
     let page = Router::new().route("/", get(move || async move { Html(page(&catcher)) }));
-    tokio::spawn(async move { axum::serve(listener, page).with_graceful_shutdown(stop.cancelled_owned()).await });
+    tokio::spawn(
+        async move { axum::serve(listener, page).with_graceful_shutdown(stop.cancelled_owned()).await },
+    );
     Ok(())
 }
 

@@ -48,11 +48,17 @@ impl Addresses {
 /// # Errors
 ///
 /// An address that is taken; the text names it.
-pub(crate) async fn start_surroundings(addresses: &Addresses, stop: &CancellationToken) -> anyhow::Result<()> {
-    let address = addresses.smtp.parse().map_err(|_| anyhow::anyhow!("`{}` is not an address such as 127.0.0.1:2525", addresses.smtp))?;
-    let catcher = MailCatcher::bind(address)
-        .await
-        .map_err(|error| anyhow::anyhow!("the mail catcher could not listen on {}: {error}", addresses.smtp))?;
+pub(crate) async fn start_surroundings(
+    addresses: &Addresses,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    let address = addresses
+        .smtp
+        .parse()
+        .map_err(|_| anyhow::anyhow!("`{}` is not an address such as 127.0.0.1:2525", addresses.smtp))?;
+    let catcher = MailCatcher::bind(address).await.map_err(|error| {
+        anyhow::anyhow!("the mail catcher could not listen on {}: {error}", addresses.smtp)
+    })?;
     mailbox::serve(&addresses.mailbox, catcher, stop.clone()).await?;
 
     let quiet: OnMessage = Arc::new(|_| {});
@@ -60,7 +66,12 @@ pub(crate) async fn start_surroundings(addresses: &Addresses, stop: &Cancellatio
     let story = Arc::new(Mutex::new(Story::begin(Utc::now())));
     let listeners = [
         ("order entry", addresses.order_entry.clone(), None, quiet.clone()),
-        ("laboratory", addresses.laboratory.clone(), Some(from_laboratory.clone()), laboratory(story.clone(), from_laboratory.clone())),
+        (
+            "laboratory",
+            addresses.laboratory.clone(),
+            Some(from_laboratory.clone()),
+            laboratory(story.clone(), from_laboratory.clone()),
+        ),
         ("billing", addresses.billing.clone(), None, quiet.clone()),
         ("ward", addresses.ward.clone(), None, quiet),
     ];
@@ -83,10 +94,12 @@ fn laboratory(story: Arc<Mutex<Story>>, outbox: Outbox) -> OnMessage {
             tokio::time::sleep(Duration::from_secs(1)).await;
             outbox.send(story::confirmation(&order, Utc::now()));
             tokio::time::sleep(Duration::from_secs(5)).await;
-            let result = story
-                .lock()
-                .expect("nothing panics while it holds the story")
-                .result_for(&order.text("ORC-2.1"), &story::patient_of(&order), &order.text("OBR-4.1"), Utc::now());
+            let result = story.lock().expect("nothing panics while it holds the story").result_for(
+                &order.text("ORC-2.1"),
+                &story::patient_of(&order),
+                &order.text("OBR-4.1"),
+                Utc::now(),
+            );
             outbox.send(result);
         });
     })
@@ -122,7 +135,8 @@ pub(crate) async fn run(options: &crate::cli::Serve) -> anyhow::Result<std::proc
     let surroundings = stop.clone();
     println!("Starting the demo hospital ...");
     start_surroundings(&addresses, &stop).await?;
-    let result = crate::serve::run(options, CancellationToken::new(), |server| welcome(server, &addresses)).await;
+    let result =
+        crate::serve::run(options, CancellationToken::new(), |server| welcome(server, &addresses)).await;
     surroundings.cancel();
     result
 }

@@ -27,26 +27,98 @@ pub(crate) struct Test {
 }
 
 const FAMILIES: [&str; 16] = [
-    "Aldermark", "Birchwater", "Coldbrook", "Dunmere", "Elmsworth", "Fennimore", "Goldthorn", "Harrowgate",
-    "Ivorsen", "Juniperus", "Kestrelby", "Larkspurr", "Mosswick", "Nettlefold", "Oakhurstt", "Pennywhistle",
+    "Aldermark",
+    "Birchwater",
+    "Coldbrook",
+    "Dunmere",
+    "Elmsworth",
+    "Fennimore",
+    "Goldthorn",
+    "Harrowgate",
+    "Ivorsen",
+    "Juniperus",
+    "Kestrelby",
+    "Larkspurr",
+    "Mosswick",
+    "Nettlefold",
+    "Oakhurstt",
+    "Pennywhistle",
 ];
 const GIVEN: [(&str, &str); 12] = [
-    ("Testa", "F"), ("Samplo", "M"), ("Demetra", "F"), ("Fictor", "M"), ("Imagina", "F"), ("Mockard", "M"),
-    ("Trialla", "F"), ("Exemplus", "M"), ("Dummia", "F"), ("Placeho", "M"), ("Synthea", "F"), ("Protoby", "M"),
+    ("Testa", "F"),
+    ("Samplo", "M"),
+    ("Demetra", "F"),
+    ("Fictor", "M"),
+    ("Imagina", "F"),
+    ("Mockard", "M"),
+    ("Trialla", "F"),
+    ("Exemplus", "M"),
+    ("Dummia", "F"),
+    ("Placeho", "M"),
+    ("Synthea", "F"),
+    ("Protoby", "M"),
 ];
 const WARDS: [&str; 3] = ["4A", "4B", "ICU"];
 
 /// Cheap tests; what comes often.
 const EVERYDAY: [Test; 4] = [
-    Test { code: "K", name: "Potassium", loinc: "2823-3", unit: "mmol/L", range: "3.5-5.1", values: ["3.9", "4.1", "4.4", "4.8", "5.0"], critical: Some("6.9") },
-    Test { code: "GLU", name: "Glucose", loinc: "2345-7", unit: "mmol/L", range: "3.9-7.8", values: ["4.8", "5.1", "5.6", "6.3", "7.0"], critical: Some("2.1") },
-    Test { code: "CRP", name: "C-reactive protein", loinc: "1988-5", unit: "mg/L", range: "0-5", values: ["1", "3", "12", "28", "4"], critical: None },
-    Test { code: "HB", name: "Haemoglobin", loinc: "718-7", unit: "g/dL", range: "12.0-17.5", values: ["12.4", "13.1", "14.0", "14.9", "15.6"], critical: None },
+    Test {
+        code: "K",
+        name: "Potassium",
+        loinc: "2823-3",
+        unit: "mmol/L",
+        range: "3.5-5.1",
+        values: ["3.9", "4.1", "4.4", "4.8", "5.0"],
+        critical: Some("6.9"),
+    },
+    Test {
+        code: "GLU",
+        name: "Glucose",
+        loinc: "2345-7",
+        unit: "mmol/L",
+        range: "3.9-7.8",
+        values: ["4.8", "5.1", "5.6", "6.3", "7.0"],
+        critical: Some("2.1"),
+    },
+    Test {
+        code: "CRP",
+        name: "C-reactive protein",
+        loinc: "1988-5",
+        unit: "mg/L",
+        range: "0-5",
+        values: ["1", "3", "12", "28", "4"],
+        critical: None,
+    },
+    Test {
+        code: "HB",
+        name: "Haemoglobin",
+        loinc: "718-7",
+        unit: "g/dL",
+        range: "12.0-17.5",
+        values: ["12.4", "13.1", "14.0", "14.9", "15.6"],
+        critical: None,
+    },
 ];
 /// Above the price from which somebody must approve.
-const EXPENSIVE: Test = Test { code: "PETCT", name: "Tumour marker panel", loinc: "55180-5", unit: "kU/L", range: "0-35", values: ["12", "18", "22", "9", "30"], critical: None };
+const EXPENSIVE: Test = Test {
+    code: "PETCT",
+    name: "Tumour marker panel",
+    loinc: "55180-5",
+    unit: "kU/L",
+    range: "0-35",
+    values: ["12", "18", "22", "9", "30"],
+    critical: None,
+};
 /// Needs two different people.
-const RESTRICTED: Test = Test { code: "GENOME", name: "Whole genome", loinc: "86206-0", unit: "", range: "", values: ["no finding", "no finding", "variant of unknown significance", "no finding", "no finding"], critical: None };
+const RESTRICTED: Test = Test {
+    code: "GENOME",
+    name: "Whole genome",
+    loinc: "86206-0",
+    unit: "",
+    range: "",
+    values: ["no finding", "no finding", "variant of unknown significance", "no finding", "no finding"],
+    critical: None,
+};
 
 const EVERY_EXPENSIVE: u64 = 47;
 const EVERY_RESTRICTED: u64 = 131;
@@ -77,7 +149,8 @@ impl Story {
 
     fn draw(&mut self, below: usize) -> usize {
         // A linear congruential generator is plenty for a story.
-        self.state = self.state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.state =
+            self.state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         usize::try_from(self.state >> 33).unwrap_or(0) % below
     }
 
@@ -114,7 +187,9 @@ impl Story {
         let (given, sex) = GIVEN[self.draw(GIVEN.len())];
         let year = 1935 + self.draw(80);
         Patient {
-            number: 700_000 + u32::try_from(self.tick % 100_000).unwrap_or(0) + 13 * u32::try_from(self.draw(900)).unwrap_or(0),
+            number: 700_000
+                + u32::try_from(self.tick % 100_000).unwrap_or(0)
+                + 13 * u32::try_from(self.draw(900)).unwrap_or(0),
             family: FAMILIES[self.draw(FAMILIES.len())],
             given,
             birth: format!("{year}{:02}{:02}", 1 + self.draw(12), 1 + self.draw(28)),
@@ -125,7 +200,10 @@ impl Story {
 
     fn header(&self, from: &str, kind: &str, prefix: &str, version: &str, now: DateTime<Utc>) -> String {
         let at = now.format("%Y%m%d%H%M%S");
-        format!("MSH|^~\\&|{from}|NORTHGATE|ORDERLY|NORTHGATE|{at}||{kind}|{prefix}{}{}|P|{version}", self.run, self.tick)
+        format!(
+            "MSH|^~\\&|{from}|NORTHGATE|ORDERLY|NORTHGATE|{at}||{kind}|{prefix}{}{}|P|{version}",
+            self.run, self.tick
+        )
     }
 
     fn registration(&self, patient: &Patient, now: DateTime<Utc>) -> String {
@@ -148,7 +226,13 @@ impl Story {
     }
 
     /// The laboratory's result for an order that came to it; now and then a critical one.
-    pub(crate) fn result_for(&mut self, order: &str, patient: &Patient, test_code: &str, now: DateTime<Utc>) -> String {
+    pub(crate) fn result_for(
+        &mut self,
+        order: &str,
+        patient: &Patient,
+        test_code: &str,
+        now: DateTime<Utc>,
+    ) -> String {
         self.tick += 1;
         let all = EVERYDAY.iter().chain([&EXPENSIVE, &RESTRICTED]);
         let test = *all.clone().find(|test| test.code == test_code).unwrap_or(&EVERYDAY[2]);
@@ -156,14 +240,25 @@ impl Story {
         self.result(patient, order, test, critical, now)
     }
 
-    fn result(&mut self, patient: &Patient, order: &str, test: Test, critical: bool, now: DateTime<Utc>) -> String {
+    fn result(
+        &mut self,
+        patient: &Patient,
+        order: &str,
+        test: Test,
+        critical: bool,
+        now: DateTime<Utc>,
+    ) -> String {
         let at = now.format("%Y%m%d%H%M%S");
         let header = self.header("LIS", "ORU^R01^ORU_R01", "L", "2.5.1", now);
         let value = match test.critical {
             Some(value) if critical => value,
             _ => test.values[self.draw(test.values.len())],
         };
-        let (kind, flag) = if test.unit.is_empty() { ("ST", "") } else { ("NM", if critical && test.critical.is_some() { "HH" } else { "N" }) };
+        let (kind, flag) = if test.unit.is_empty() {
+            ("ST", "")
+        } else {
+            ("NM", if critical && test.critical.is_some() { "HH" } else { "N" })
+        };
         format!(
             "{header}\r{}\r{}\rORC|RE|{order}^OE|L{}{}^LIS\rOBR|1|{order}^OE|L{}{}^LIS|{}^{}^L|||{at}|||||||||2001^Lind^Anna||||||{at}|||F\r\
              OBX|1|{kind}|{}^{}^LN||{value}|{}|{}|{flag}|||F|||{at}\r",
@@ -196,7 +291,9 @@ fn pv1(patient: &Patient) -> String {
 
 /// Reads back the patient of an order, as the laboratory does.
 pub(crate) fn patient_of(order: &orderly_hl7::Message) -> Patient {
-    let find = |list: &[&'static str], value: &str, other: &'static str| list.iter().copied().find(|entry| *entry == value).unwrap_or(other);
+    let find = |list: &[&'static str], value: &str, other: &'static str| {
+        list.iter().copied().find(|entry| *entry == value).unwrap_or(other)
+    };
     let givens: Vec<&'static str> = GIVEN.iter().map(|(given, _)| *given).collect();
     Patient {
         number: order.text("PID-3.1").parse().unwrap_or(700_000),
