@@ -229,18 +229,6 @@ impl Lanes {
         }
     }
 
-    /// Goes back to the cursor: what was taken is read again from the log.
-    pub(crate) fn rewind(&self, lane: i32) {
-        let mut book = self.book();
-        if let Some(lane) = book.lanes.get_mut(&lane) {
-            lane.queue.clear();
-            lane.stash.clear();
-            lane.taken = lane.cursor;
-            lane.seen_at = lane.cursor_at;
-            lane.reading = true;
-        }
-    }
-
     /// Another writer appended: the log must be read. `None`: all lanes that are not sure.
     pub(crate) fn look(&self, lanes: &[i32]) {
         let mut book = self.book();

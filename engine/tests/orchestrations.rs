@@ -1,5 +1,8 @@
 //! Instances on a real Postgres: start, send, wait, restart, continue by correlation, timers, tasks.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
+
+#[expect(dead_code, reason = "each test file uses a part of it")]
 mod support;
 
 use std::sync::Arc;

@@ -42,11 +42,9 @@ async fn half_a_frame_is_not_a_message() {
         .expect("written");
     drop(sender);
     still_works(&northgate, "OK2").await;
-    let stored: i64 = sqlx::query_scalar("SELECT count(*) FROM message WHERE control_id = 'HALF'")
-        .fetch_one(&northgate.pool)
-        .await
-        .expect("counted");
-    assert_eq!(stored, 0);
+    // What had come is kept for a person to look at; nobody was told that it arrived, and nobody got it.
+    suspended(&northgate, "frame.incomplete").await;
+    assert!(!northgate.billing.received().iter().any(|message| message.text("MSH-10") == "HALF"));
     northgate.close().await;
 }
 

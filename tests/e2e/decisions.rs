@@ -5,7 +5,7 @@ use orderly_tests::{Console, Northgate, Page, eventually, hospital};
 /// The open task of a person, once there is one; the page of it.
 async fn open_task(console: &Console) -> (String, Page) {
     let path = eventually("a task is on the worklist", async || {
-        console.get("/tasks").await.link("/tasks/").filter(|link| !link.contains("history"))
+        console.get("/tasks").await.links("/tasks/").into_iter().find(|link| !link.contains("history"))
     })
     .await;
     let page = console.get(&path).await;

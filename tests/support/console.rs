@@ -117,11 +117,16 @@ impl Page {
         }
     }
 
-    /// The first link whose address begins with `start`.
+    /// The first link whose address begins with `start` and goes on.
     pub fn link(&self, start: &str) -> Option<String> {
-        let from = self.body.find(&format!("href=\"{start}"))? + 6;
-        let length = self.body[from..].find('"')?;
-        Some(unescape(&self.body[from..from + length]))
+        self.links(start).into_iter().next()
+    }
+
+    /// All links whose address begins with `start`, in order.
+    pub fn links(&self, start: &str) -> Vec<String> {
+        let mark = format!("href=\"{start}");
+        let addresses = self.body.split(mark.as_str()).skip(1).filter_map(|rest| rest.split('"').next());
+        addresses.map(|rest| unescape(&format!("{start}{rest}"))).collect()
     }
 }
 

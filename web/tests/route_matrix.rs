@@ -19,7 +19,7 @@ async fn every_route_lets_in_exactly_those_who_hold_its_capability() {
             if path == "/logout" || path == "/login" {
                 continue;
             }
-            let path = path.replace("{file}", "none").replace('{', "").replace('}', "");
+            let path = path.replace("{file}", "none").replace(['{', '}'], "");
             let ask = async |browser: &support::Browser| match method {
                 "GET" => browser.get(&path).await.status,
                 _ => browser.post(&path, &[]).await.status,

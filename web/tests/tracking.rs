@@ -1,4 +1,5 @@
 //! Tracking in the console: finding a message, its journey, its content, who looked, and the proof.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
 mod support;
 

@@ -309,6 +309,7 @@ impl Committer {
     }
 
     /// One transaction, one round trip: the tails of the lanes that got work, and which released keys are still held.
+    #[expect(clippy::too_many_lines, reason = "one statement and its parameters, in order")]
     async fn execute(
         &mut self,
         batch: &Batch,

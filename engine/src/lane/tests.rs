@@ -64,14 +64,3 @@ fn a_gap_in_the_log_is_noticed() {
     lanes.look(&[1]);
     assert!(!lanes.read(1, vec![item(1), item(3)]));
 }
-
-#[test]
-fn a_rewound_lane_starts_again_behind_its_cursor() {
-    let lanes = lane_at(0);
-    lanes.hand_over([item(1), item(2)]);
-    assert_eq!(taken(&lanes), [1, 2]);
-    let range = lanes.range(1, 1, DateTime::UNIX_EPOCH).unwrap();
-    lanes.committed(&[range]);
-    lanes.rewind(1);
-    assert_eq!(lanes.wanted()[0].behind, 1);
-}

@@ -151,6 +151,7 @@ impl Committer {
     }
 
     /// One transaction, one round trip.
+    #[expect(clippy::too_many_lines, reason = "one statement and its parameters, in order")]
     async fn write(&mut self, batch: &[Request]) -> Result<(), store::Error> {
         let begun = Instant::now();
         let now = self.store.clock().now();

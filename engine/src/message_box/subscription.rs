@@ -87,7 +87,7 @@ impl SubscriptionIndex {
         let groups = configuration
             .send_port_groups
             .values()
-            .filter(|group| group.members.iter().any(|member| *member == port.name))
+            .filter(|group| group.members.contains(&port.name))
             .filter_map(|group| group.filter.as_ref());
         for filter in port.filter.iter().chain(groups) {
             self.entries.push(Entry {

@@ -143,6 +143,7 @@ impl Mover {
     }
 
     /// One transaction, one round trip: answers the tails of the lanes that got work.
+    #[expect(clippy::too_many_lines, reason = "one statement and its parameters, in order")]
     async fn execute(
         &mut self,
         plan: &Plan,

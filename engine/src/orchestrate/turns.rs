@@ -88,7 +88,7 @@ impl<'a> Batch<'a> {
                 };
                 let about = matches!(item.kind, Kind::Answered | Kind::Sent | Kind::SendFailed)
                     .then_some(MessageId(item.subject));
-                self.to_instance(item, instance, event, word, about, connection).await
+                self.tell_instance(item, instance, event, word, about, connection).await
             }
             (_, None) => {
                 self.park(item, "unreadable", "The work cannot be read.");
@@ -235,7 +235,7 @@ impl<'a> Batch<'a> {
         Some(id)
     }
 
-    async fn to_instance(
+    async fn tell_instance(
         &mut self,
         item: &Item,
         instance: i64,
@@ -277,7 +277,7 @@ impl<'a> Batch<'a> {
                 return Ok(());
             }
         };
-        self.to_instance(item, instance, Event::Resume { how }, "command", None, connection).await
+        self.tell_instance(item, instance, Event::Resume { how }, "command", None, connection).await
     }
 
     /// A person ended it: no turn runs, what it had queued is routed again.

@@ -1,4 +1,9 @@
 //! A site with one receive location and one send port, a sender, and a receiver that can misbehave.
+#![expect(
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "a test that cannot be set up must fail; nobody else reads it"
+)]
 
 use orderly_engine::adapter::mllp::{Client, Dial};
 use orderly_engine::alert::Watch;

@@ -153,6 +153,7 @@ impl Telling<'_> {
         task.map_or_else(|| "a task".to_owned(), |task| task.title.clone())
     }
 
+    #[expect(clippy::too_many_lines, reason = "a flat match: one arm for each kind of detail")]
     fn detail(&self, entry: &Entry, detail: &Detail, line: &mut Line) {
         match detail {
             Detail::None => {}

@@ -150,6 +150,7 @@ impl Writer<'_> {
         .about(id)
     }
 
+    #[expect(clippy::too_many_lines, reason = "one story, told in order")]
     async fn result(&self) -> (MessageId, InstanceId, TaskId) {
         let id = self.message(1, "ORU^R01", "MSG00088121", Some("00482117"), RESULT).await;
         let instance = InstanceId(self.ids.next_id());
