@@ -5,8 +5,9 @@
     scripts/corpus.py 127.0.0.1 2575 FOLDER
 
 Each file is one frame. A correct answer is one HL7 acknowledgment, readable by python-hl7, whose MSA-2 is the
-MSH-10 of the file's first header (where there is one) and whose MSA-1 is one of AA AE AR CA CE CR. A file
-without any header must be answered AR or by closing the connection. Prints a table of codes; exits 1 when an
+MSH-10 of the file's first header (where there is one) and whose MSA-1 is one of AA AE AR CA CE CR. Nobody
+answers an acknowledgment, nor a message whose MSH-15 says so (NE; ER and SU where they do not apply): there
+silence is correct. A file without any header must be answered AR or by closing the connection. Prints a table of codes; exits 1 when an
 answer is missing or wrong.
 """
 
@@ -22,19 +23,29 @@ FRAME = re.compile(rb"\x0b|\x1c\r?")
 
 
 def header_of(content: bytes):
-    """MSH-10 of the first header, as bytes; None without a usable header."""
-    at = content.find(b"MSH")
+    """The fields of the header, as bytes; None without a usable one. MSH-10 is at index 9.
+
+    A batch has no header of its own that an original-mode acknowledgment could name, junk before MSH and
+    ambiguous delimiters leave none that can be trusted.
+    """
+    content = content.removeprefix(b"\xef\xbb\xbf").lstrip()
+    at = 0 if content.startswith(b"MSH") and len(set(content[3:7])) == 4 else -1
     if at < 0 or len(content) < at + 8:
         return None
     line = re.split(rb"[\r\n]", content[at:])[0]
     bar = line[3:4]
     fields = line.split(bar)
-    return fields[9] if len(fields) > 9 else b""
+    return fields + [b""] * (20 - len(fields))
 
 
-def ask(host: str, port: int, content: bytes):
+def may_be_silent(header) -> bool:
+    """Whether no answer is a correct answer."""
+    return header is not None and (header[8][:3] == b"ACK" or header[14] in (b"NE", b"ER", b"SU"))
+
+
+def ask(host: str, port: int, content: bytes, patience: float):
     with MLLPClient(host, port) as client:
-        client.socket.settimeout(30)
+        client.socket.settimeout(patience)
         answer = b""
         client.socket.sendall(b"\x0b" + content + b"\x1c\r")
         while not answer.endswith(b"\x1c\r"):
@@ -51,15 +62,22 @@ def main() -> int:
     codes, wrong = collections.Counter(), []
     for path in files:
         content = FRAME.sub(b"", path.read_bytes())
-        control = header_of(content)
+        header = header_of(content)
+        control = header and header[9]
+        silent = may_be_silent(header)
         try:
-            answer = ask(host, port, content)
+            answer = ask(host, port, content, 2 if silent else 30)
+        except TimeoutError:
+            codes["silence"] += 1
+            if not silent:
+                wrong.append((path, "no answer"))
+            continue
         except OSError as error:
             wrong.append((path, f"no answer: {error}"))
             continue
         if not answer:
             codes["closed"] += 1
-            if control is not None:
+            if header is not None:
                 wrong.append((path, "closed without an answer although there is a header"))
             continue
         try:

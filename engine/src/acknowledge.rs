@@ -124,7 +124,8 @@ fn internal_error() -> Finding {
 
 fn wish(header: &Header, settings: &Acknowledgment) -> Wish {
     let said = |text: &str| AckWhen::from_code(text);
-    let asks = !header.accept_ack.is_empty() || !header.application_ack.is_empty();
+    // A word that table 0155 does not have asks for nothing: silence would leave its sender waiting for ever.
+    let asks = said(&header.accept_ack).is_some() || said(&header.application_ack).is_some();
     let enhanced = settings.mode == AckMode::Enhanced;
     let ours = Wish::Enhanced { accept: settings.accept_when, application: settings.application_when };
     match (settings.mode, settings.conflict) {

@@ -111,8 +111,9 @@ impl Message {
             sending_facility: text(4, 1),
             receiving_app: text(5, 1),
             receiving_facility: text(6, 1),
-            accept_ack: text(15, 1),
-            application_ack: text(16, 1),
+            // Padding is no condition: a blank here must not silence the acknowledgment.
+            accept_ack: text(15, 1).trim().to_owned(),
+            application_ack: text(16, 1).trim().to_owned(),
         }
     }
 

@@ -40,6 +40,12 @@ fn msh_counts_its_separator_as_field_one() {
 }
 
 #[test]
+fn padding_in_msh_15_asks_for_nothing() {
+    let message = Message::parse("MSH|^~\\&|A|B|||2026||ADT^A01|7|P|2.3||| \rEVN|A01").unwrap();
+    assert_eq!(message.header().accept_ack, "");
+}
+
+#[test]
 fn a_message_in_a_log_shows_no_content() {
     assert!(!format!("{:?}", adt()).contains("Sam"));
 }
