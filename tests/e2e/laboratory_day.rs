@@ -29,7 +29,13 @@ async fn a_cheap_order_reaches_the_laboratory_and_ends_with_its_final_result() {
         .laboratory
         .expect("the order reaches the laboratory", |message| message.text("ORC-2.1") == "P1")
         .await;
-    northgate.send(&hospital::confirmation(&order)).await;
+    assert!(northgate.send(&hospital::confirmation(&order)).await);
+    northgate
+        .order_entry
+        .expect("order entry hears that the laboratory has the order", |message| {
+            message.text("MSH-9.1") == "ORL" && message.text("ORC-2.1") == "P1"
+        })
+        .await;
     assert!(northgate.send(&hospital::result("RES1", 700_002, "P1", "4.1")).await);
     northgate
         .order_entry
