@@ -1,14 +1,13 @@
 //! Compares what was acknowledged with what the database holds and what the receivers got.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::time::{Duration, Instant};
 
 use orderly_hl7::Message;
 use orderly_tests::{Database, eventually};
-use sqlx::Row as _;
+use sqlx::{PgPool, Row as _};
 
-use crate::hospital_day::{Kind, Ledger};
+use crate::hospital_day::{HospitalDay, Kind, Ledger};
 
 /// What does not add up; empty when all is well.
 #[derive(Default)]
@@ -16,12 +15,13 @@ pub(crate) struct Report {
     lost: Vec<String>,
     doubled: Vec<String>,
     stuck: Vec<String>,
+    disordered: Vec<String>,
     repeated_outside: usize,
 }
 
 impl Report {
     pub(crate) fn is_clean(&self) -> bool {
-        self.lost.is_empty() && self.doubled.is_empty() && self.stuck.is_empty()
+        self.lost.is_empty() && self.doubled.is_empty() && self.stuck.is_empty() && self.disordered.is_empty()
     }
 }
 
@@ -30,39 +30,49 @@ impl fmt::Display for Report {
         let some = |list: &[String]| list.iter().take(10).cloned().collect::<Vec<_>>().join("; ");
         write!(
             f,
-            "lost {} [{}], doubled inside {} [{}], stuck {} [{}], repeated outside {}",
+            "lost {} [{}], doubled inside {} [{}], stuck {} [{}], out of order {} [{}], repeated outside {}",
             self.lost.len(),
             some(&self.lost),
             self.doubled.len(),
             some(&self.doubled),
             self.stuck.len(),
             some(&self.stuck),
+            self.disordered.len(),
+            some(&self.disordered),
             self.repeated_outside
         )
     }
 }
 
-/// Waits until no lane has work left; how long that took.
-pub(crate) async fn until_idle(database: &Database) -> Duration {
+/// Waits until no lane has work left, nobody owes a decision and the laboratory has answered every order.
+pub(crate) async fn until_idle(database: &Database, day: &HospitalDay) {
     let pool = database.pool().await;
-    let started = Instant::now();
-    eventually("every lane is worked off", async || {
-        let waiting: i64 = sqlx::query_scalar(
-            "SELECT count(*) FROM lane l
-             WHERE coalesce((SELECT max(w.sequence) FROM work w WHERE w.lane = l.id), l.base)
-                 > coalesce((SELECT max(p.to_sequence) FROM progress p WHERE p.lane = l.id), l.base)",
-        )
-        .fetch_one(&pool)
-        .await
-        .ok()?;
-        let parked: i64 = sqlx::query_scalar("SELECT count(*) FROM parked WHERE state IN (1, 3)")
-            .fetch_one(&pool)
-            .await
-            .ok()?;
-        (waiting == 0 && parked == 0).then_some(())
-    })
-    .await;
-    started.elapsed()
+    let mut best = i64::MAX;
+    loop {
+        let left = eventually("less is left to do than before", async || {
+            let left = left(&pool).await? + i64::try_from(day.unanswered()).ok()?;
+            (left < best).then_some(left)
+        })
+        .await;
+        if left == 0 {
+            return;
+        }
+        best = left;
+    }
+}
+
+/// Pieces of work that are not done: in lanes, parked for a retry, or a task that waits for its person.
+async fn left(pool: &PgPool) -> Option<i64> {
+    sqlx::query_scalar(
+        "SELECT (SELECT coalesce(sum(coalesce((SELECT max(w.sequence) FROM work w WHERE w.lane = l.id), l.base)
+                       - coalesce((SELECT max(p.to_sequence) FROM progress p WHERE p.lane = l.id), l.base)), 0)
+                   FROM lane l)::bigint
+              + (SELECT count(*) FROM parked WHERE state IN (1, 3))
+              + (SELECT count(*) FROM task WHERE state < 2)",
+    )
+    .fetch_one(pool)
+    .await
+    .ok()
 }
 
 /// The comparison itself.
@@ -86,7 +96,10 @@ pub(crate) async fn compare(database: &Database, ledger: &Ledger) -> Report {
         }
     }
     check_arrivals(ledger, &mut report);
-    check_database(&pool, &mut report).await;
+    check_order(ledger, &mut report);
+    check_doubled(&pool, &mut report).await;
+    check_lost(&pool, ledger, &mut report).await;
+    check_stuck(&pool, &mut report).await;
     report
 }
 
@@ -107,12 +120,12 @@ fn check_arrivals(ledger: &Ledger, report: &mut Report) {
     for (control, kind) in &ledger.acknowledged {
         let places: &[&str] = match kind {
             Kind::Registration => &["order entry", "laboratory", "billing"],
-            Kind::Order => &["laboratory"],
+            Kind::Order | Kind::Expensive => &["laboratory"],
             Kind::Result => &["order entry", "billing"],
-            Kind::Confirmation => &[],
+            Kind::Confirmation => &["order entry"],
         };
         for place in places {
-            let key = if *kind == Kind::Order { control.replace("ORD", "P") } else { control.clone() };
+            let key = control.replace("ORD", "P");
             if !arrived.contains_key(&(*place, key)) {
                 report.lost.push(format!("{control} did not reach {place}"));
             }
@@ -128,53 +141,80 @@ fn key_of(message: &Message) -> String {
     }
 }
 
-async fn check_database(pool: &sqlx::PgPool, report: &mut Report) {
-    // An orchestration that moved twice for one message would have made two messages from it.
-    let rows = sqlx::query(
-        "SELECT parent, message_type, source, count(*) AS times FROM message
-         WHERE parent IS NOT NULL AND message_type NOT LIKE 'ACK%'
-         GROUP BY parent, message_type, source HAVING count(*) > 1",
-    )
-    .fetch_all(pool)
-    .await
-    .expect("the database answers");
-    for row in rows {
-        report.doubled.push(format!(
-            "{} made from message {}",
-            row.get::<String, _>("message_type"),
-            row.get::<i64, _>("parent")
-        ));
+/// A patient's registrations arrive in the order in which they were acknowledged, repeats left aside.
+fn check_order(ledger: &Ledger, report: &mut Report) {
+    for (place, messages) in [("order entry", &ledger.order_entry), ("laboratory", &ledger.laboratory)] {
+        let mut seen: HashSet<String> = HashSet::new();
+        let mut last: HashMap<String, u32> = HashMap::new();
+        for message in messages.iter().filter(|message| message.text("MSH-9.1") == "ADT") {
+            let control = message.text("MSH-10");
+            if !seen.insert(control.clone()) {
+                continue;
+            }
+            let number = control.rsplit('x').next().and_then(|number| number.parse().ok()).unwrap_or(0);
+            let before = last.insert(message.text("PID-3.1"), number);
+            if before.is_some_and(|before| before > number) {
+                report.disordered.push(format!("{control} reached {place} late"));
+            }
+        }
     }
-    // A delivery that was committed twice.
-    let rows = sqlx::query(
-        "SELECT message_id, subscriber, count(*) AS times FROM tracking WHERE kind = 6 GROUP BY message_id, subscriber HAVING count(*) > 1",
-    )
-    .fetch_all(pool)
-    .await
-    .expect("the database answers");
-    for row in rows {
-        report.doubled.push(format!(
-            "message {} committed as delivered {} times",
-            row.get::<i64, _>("message_id"),
-            row.get::<i64, _>("times")
-        ));
+}
+
+/// Each query gives one line for each thing that happened twice.
+async fn check_doubled(pool: &PgPool, report: &mut Report) {
+    let queries = [
+        // An orchestration that moved twice for one message would have made two messages from it.
+        "SELECT message_type || ' made ' || count(*) || ' times from message ' || parent FROM message
+          WHERE parent IS NOT NULL AND message_type NOT LIKE 'ACK%'
+          GROUP BY parent, message_type, source HAVING count(*) > 1",
+        "SELECT 'message ' || message_id || ' committed as delivered ' || count(*) || ' times' FROM tracking
+          WHERE kind = 6 GROUP BY message_id, subscriber HAVING count(*) > 1",
+        // What was received moves each orchestration that wants it once.
+        "SELECT 'message ' || t.message_id || ' moved an orchestration ' || count(*) || ' times' FROM tracking t
+           JOIN message m ON m.id = t.message_id AND m.parent IS NULL
+          WHERE t.kind = 5 GROUP BY t.message_id, t.subscriber HAVING count(*) > 1",
+        "SELECT 'task ' || task || ' has ' || count(*) || ' entries of kind ' || kind FROM tracking
+          WHERE kind IN (12, 13, 14) GROUP BY task, kind HAVING count(*) > 1",
+        "SELECT 'task ' || task || ' has ' || count(*) || ' votes' FROM vote GROUP BY task HAVING count(*) > 1",
+        "SELECT 'lane ' || lane || ' was consumed twice or not at all before ' || from_sequence
+           FROM (SELECT lane, from_sequence, lag(to_sequence, 1, 0::bigint) OVER (PARTITION BY lane ORDER BY from_sequence)
+                        AS before FROM progress) p
+          WHERE from_sequence <> before + 1",
+        "SELECT 'lane ' || lane || ' has ' || count(*) || ' rows up to ' || max(sequence) FROM work
+          GROUP BY lane HAVING count(*) <> max(sequence)",
+    ];
+    for query in queries {
+        report.doubled.extend(lines(pool, query).await);
     }
-    let rows = sqlx::query("SELECT id, waiting, state FROM instance")
-        .fetch_all(pool)
-        .await
-        .expect("the database answers");
-    for row in rows {
-        report.stuck.push(format!(
-            "instance {} waits: {}",
-            row.get::<i64, _>("id"),
-            row.get::<String, _>("waiting")
-        ));
+}
+
+/// Decisions that nobody counted, and a record that does not fit together.
+async fn check_lost(pool: &PgPool, ledger: &Ledger, report: &mut Report) {
+    let votes: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM vote").fetch_one(pool).await.expect("the database answers");
+    let orders = ledger.count(Kind::Expensive);
+    if usize::try_from(votes) != Ok(orders) {
+        report.lost.push(format!("{votes} votes for {orders} orders that need one"));
     }
-    let rows = sqlx::query("SELECT code, count(*) AS times FROM parked GROUP BY code")
-        .fetch_all(pool)
-        .await
-        .expect("the database answers");
-    for row in rows {
-        report.stuck.push(format!("{} parked: {}", row.get::<i64, _>("times"), row.get::<String, _>("code")));
+    let proof = orderly_engine::audit::verify(pool).await.expect("the record can be read");
+    report.lost.extend(proof.breaks.iter().map(|broken| format!("audit: {broken}")));
+}
+
+/// Whatever should be over and is not.
+async fn check_stuck(pool: &PgPool, report: &mut Report) {
+    let queries = [
+        "SELECT 'instance ' || id || ' waits: ' || waiting FROM instance",
+        "SELECT count(*) || ' parked: ' || code FROM parked GROUP BY code",
+        "SELECT 'task ' || id || ' is in state ' || state FROM task WHERE state <> 2",
+        "SELECT 'timer of instance ' || instance FROM timer",
+        "SELECT 'expectation of instance ' || instance FROM expectation",
+        "SELECT 'correlation of instance ' || instance FROM correlation",
+    ];
+    for query in queries {
+        report.stuck.extend(lines(pool, query).await);
     }
+}
+
+async fn lines(pool: &PgPool, query: &'static str) -> Vec<String> {
+    sqlx::query_scalar(query).fetch_all(pool).await.expect("the database answers")
 }

@@ -6,12 +6,16 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use orderly_hl7::Message;
-use orderly_tests::{Receiver, Sender, hospital};
+use orderly_tests::{Receiver, Sender, answer_as_asked, hospital};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-/// Connections that send registrations and orders.
+/// Connections that send registrations and orders, and connections over which the laboratory answers.
 const SENDERS: u32 = 4;
+/// One order in so many needs a person.
+const ONE_EXPENSIVE_IN: u32 = 100;
+
+type Acknowledged = Arc<Mutex<Vec<(String, Kind)>>>;
 
 /// What was promised and what arrived.
 pub(crate) struct Ledger {
@@ -22,16 +26,25 @@ pub(crate) struct Ledger {
     pub(crate) billing: Vec<Message>,
 }
 
+impl Ledger {
+    /// How many messages of this kind were acknowledged.
+    pub(crate) fn count(&self, kind: Kind) -> usize {
+        self.acknowledged.iter().filter(|(_, one)| *one == kind).count()
+    }
+}
+
 /// What a sent message was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Registration,
     Order,
+    /// An order that waits for an approval.
+    Expensive,
     Confirmation,
     Result,
 }
 
-/// A hospital that goes on until [`HospitalDay::end`].
+/// A hospital that goes on until [`HospitalDay::closes`].
 pub(crate) struct HospitalDay {
     hub: String,
     order_entry: Receiver,
@@ -39,10 +52,8 @@ pub(crate) struct HospitalDay {
     billing: Receiver,
     ward: Receiver,
     over: Arc<AtomicBool>,
-    acknowledged: Arc<Mutex<Vec<(String, Kind)>>>,
+    acknowledged: Acknowledged,
     senders: Vec<JoinHandle<()>>,
-    laboratory_sender: JoinHandle<()>,
-    laboratory_queue: mpsc::UnboundedSender<Option<(String, Kind)>>,
 }
 
 impl HospitalDay {
@@ -56,10 +67,8 @@ impl HospitalDay {
             .expect("bound")
             .port();
         let hub = format!("127.0.0.1:{port}");
-        let acknowledged = Arc::new(Mutex::new(Vec::new()));
-        let (laboratory_queue, queue) = mpsc::unbounded_channel();
-        let laboratory = laboratory(laboratory_queue.clone()).await;
-        let laboratory_sender = tokio::spawn(send_queued(hub.clone(), queue, acknowledged.clone()));
+        let acknowledged = Acknowledged::default();
+        let laboratory = laboratory(&hub, &acknowledged).await;
         let over = Arc::new(AtomicBool::new(false));
         let pause = Duration::from_secs(1) * SENDERS / rate;
         let senders = (0..SENDERS)
@@ -69,18 +78,7 @@ impl HospitalDay {
             .collect();
         let (order_entry, billing, ward) =
             (Receiver::open().await, Receiver::open().await, Receiver::open().await);
-        Self {
-            hub,
-            order_entry,
-            laboratory,
-            billing,
-            ward,
-            over,
-            acknowledged,
-            senders,
-            laboratory_sender,
-            laboratory_queue,
-        }
+        Self { hub, order_entry, laboratory, billing, ward, over, acknowledged, senders }
     }
 
     /// Addresses for the site `demo`.
@@ -94,46 +92,26 @@ impl HospitalDay {
         ]
     }
 
-    /// Lets everybody finish what they are sending, and gives the ledger.
-    pub(crate) async fn end(self) -> Ledger {
+    /// Nobody registers and nobody orders any more; the receivers and the laboratory go on with what there is.
+    pub(crate) async fn closes(&mut self) {
         self.over.store(true, Ordering::Relaxed);
-        for sender in self.senders {
+        for sender in self.senders.drain(..) {
             sender.await.expect("a sender does not panic");
         }
-        // The laboratory answers what it has got by now; orders still in the hub come to it later and are
-        // confirmed then, so it goes on until the hub is idle: the audit waits for that.
-        let acknowledged = self.acknowledged.clone();
-        orderly_tests::eventually("the laboratory has answered every order", async || {
-            let done = acknowledged.lock().expect("not poisoned");
-            let count = |kind| done.iter().filter(|(_, one)| *one == kind).count();
-            (count(Kind::Result) >= count(Kind::Order) && count(Kind::Confirmation) >= count(Kind::Order))
-                .then_some(())
-        })
-        .await;
-        let _still_open = self.laboratory_queue.send(None);
-        self.laboratory_sender.await.expect("the laboratory does not panic");
-        let acknowledged = self.acknowledged.lock().expect("not poisoned").clone();
-        LedgerSource {
-            order_entry: self.order_entry,
-            laboratory: self.laboratory,
-            billing: self.billing,
-            acknowledged,
-        }
-        .read()
     }
-}
 
-struct LedgerSource {
-    order_entry: Receiver,
-    laboratory: Receiver,
-    billing: Receiver,
-    acknowledged: Vec<(String, Kind)>,
-}
+    /// Acknowledged orders that have no acknowledged confirmation or result yet.
+    pub(crate) fn unanswered(&self) -> usize {
+        let done = self.acknowledged.lock().expect("not poisoned");
+        let count = |kinds: &[Kind]| done.iter().filter(|(_, one)| kinds.contains(one)).count();
+        let orders = count(&[Kind::Order, Kind::Expensive]);
+        orders.saturating_sub(count(&[Kind::Confirmation]).min(count(&[Kind::Result])))
+    }
 
-impl LedgerSource {
-    fn read(self) -> Ledger {
+    /// What was promised and what arrived until now.
+    pub(crate) fn ledger(&self) -> Ledger {
         Ledger {
-            acknowledged: self.acknowledged,
+            acknowledged: self.acknowledged.lock().expect("not poisoned").clone(),
             order_entry: self.order_entry.received(),
             laboratory: self.laboratory.received(),
             billing: self.billing.received(),
@@ -141,8 +119,16 @@ impl LedgerSource {
     }
 }
 
-/// A laboratory that confirms each order once and reports one result for it, however often it hears of it.
-async fn laboratory(queue: mpsc::UnboundedSender<Option<(String, Kind)>>) -> Receiver {
+/// A laboratory that confirms each order once and reports one result for it, however often it hears of it. It sends
+/// over several connections, each patient's messages over one.
+async fn laboratory(hub: &str, acknowledged: &Acknowledged) -> Receiver {
+    let connections: Vec<_> = (0..SENDERS)
+        .map(|_| {
+            let (outbox, queue) = mpsc::unbounded_channel();
+            tokio::spawn(send_queued(hub.to_owned(), queue, acknowledged.clone()));
+            outbox
+        })
+        .collect();
     let known = Mutex::new(HashSet::new());
     let next = AtomicU32::new(0);
     Receiver::answering(Arc::new(move |message: &Message| {
@@ -151,13 +137,12 @@ async fn laboratory(queue: mpsc::UnboundedSender<Option<(String, Kind)>>) -> Rec
             let number = next.fetch_add(1, Ordering::Relaxed);
             let order = message.text("ORC-2.1");
             let patient = message.text("PID-3.1").parse().unwrap_or(0);
-            let _ended = queue.send(Some((hospital::confirmation(message), Kind::Confirmation)));
-            let _ended = queue.send(Some((
-                hospital::result(&format!("RES{number}"), patient, &order, "4.1"),
-                Kind::Result,
-            )));
+            let outbox = &connections[(patient % SENDERS) as usize];
+            let result = hospital::result(&format!("RES{number}"), patient, &order, "4.1");
+            let _ended = outbox.send((hospital::confirmation(message), Kind::Confirmation));
+            let _ended = outbox.send((result, Kind::Result));
         }
-        Some(orderly_tests::answer_as_asked(message))
+        Some(answer_as_asked(message))
     }))
     .await
 }
@@ -167,7 +152,7 @@ async fn send_day(
     sender: u32,
     pause: Duration,
     over: Arc<AtomicBool>,
-    ledger: Arc<Mutex<Vec<(String, Kind)>>>,
+    acknowledged: Acknowledged,
 ) {
     let mut ticks = tokio::time::interval(pause);
     let mut connection = None;
@@ -177,32 +162,31 @@ async fn send_day(
         }
         ticks.tick().await;
         let patient = 700_000 + sender * 100 + number % 40;
+        let place = format!("{sender}x{number}");
+        let order = |test| hospital::order(&format!("ORD{place}"), patient, &format!("P{place}"), test);
         let (control, message, kind) = if number % 3 == 0 {
-            let control = format!("REG{sender}x{number}");
+            let control = format!("REG{place}");
             (control.clone(), hospital::registration(&control, patient), Kind::Registration)
+        } else if number % ONE_EXPENSIVE_IN == 1 {
+            (format!("ORD{place}"), order("PETCT"), Kind::Expensive)
         } else {
-            let control = format!("ORD{sender}x{number}");
-            (
-                control.clone(),
-                hospital::order(&control, patient, &format!("P{sender}x{number}"), "K"),
-                Kind::Order,
-            )
+            (format!("ORD{place}"), order("K"), Kind::Order)
         };
         deliver(&hub, &mut connection, &message).await;
-        ledger.lock().expect("not poisoned").push((control, kind));
+        acknowledged.lock().expect("not poisoned").push((control, kind));
     }
 }
 
 async fn send_queued(
     hub: String,
-    mut queue: mpsc::UnboundedReceiver<Option<(String, Kind)>>,
-    ledger: Arc<Mutex<Vec<(String, Kind)>>>,
+    mut queue: mpsc::UnboundedReceiver<(String, Kind)>,
+    acknowledged: Acknowledged,
 ) {
     let mut connection = None;
-    while let Some(Some((message, kind))) = queue.recv().await {
+    while let Some((message, kind)) = queue.recv().await {
         deliver(&hub, &mut connection, &message).await;
         let control = Message::parse(message).map(|message| message.text("MSH-10")).unwrap_or_default();
-        ledger.lock().expect("not poisoned").push((control, kind));
+        acknowledged.lock().expect("not poisoned").push((control, kind));
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! `ORDERLY_CRASH_KILLS` (30) and `ORDERLY_CRASH_SEED` (printed) choose length and schedule.
 
+mod approver;
 mod audit;
 mod hospital_day;
 
@@ -11,7 +12,8 @@ use orderly_tests::{Database, Server, root};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
-use hospital_day::HospitalDay;
+use approver::Approver;
+use hospital_day::{HospitalDay, Kind};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_acknowledged_is_lost_or_done_twice_when_the_server_is_killed_at_random_moments() {
@@ -22,8 +24,9 @@ async fn nothing_acknowledged_is_lost_or_done_twice_when_the_server_is_killed_at
 
     let database = Database::create().await;
     let data = tempfile::tempdir().expect("a folder can be made");
-    let day = HospitalDay::begin(200).await;
+    let mut day = HospitalDay::begin(200).await;
     let environment = day.environment();
+    let approver = Approver::begin(data.path());
     let started = Instant::now();
     for _ in 0..kills {
         let server = start(&database, data.path(), &environment).await;
@@ -32,18 +35,28 @@ async fn nothing_acknowledged_is_lost_or_done_twice_when_the_server_is_killed_at
         server.kill();
     }
     let server = start(&database, data.path(), &environment).await;
-    let ledger = day.end().await;
-    let stuck_for = audit::until_idle(&database).await;
+    day.closes().await;
+    let closed = Instant::now();
+    audit::until_idle(&database, &day).await;
+    let idle_after = closed.elapsed();
+    let person = approver.end().await;
+    let ledger = day.ledger();
     println!(
-        "{} messages acknowledged in {:?}, {kills} kills, idle {stuck_for:?} after the last acknowledgment",
-        ledger.acknowledged.len(),
-        started.elapsed()
+        "{} registrations, {} orders, {} orders that a person approved ({} receipts, {} answers lost), \
+         {} confirmations, {} results in {:?}; idle {idle_after:?} after the last order",
+        ledger.count(Kind::Registration),
+        ledger.count(Kind::Order),
+        ledger.count(Kind::Expensive),
+        person.receipts,
+        person.answers_lost,
+        ledger.count(Kind::Confirmation),
+        ledger.count(Kind::Result),
+        started.elapsed(),
     );
-
     let report = audit::compare(&database, &ledger).await;
-    println!("{report}");
+    println!("{kills} kills, {} acknowledged, {report}", ledger.acknowledged.len());
     assert!(
-        ledger.acknowledged.len() > 50,
+        ledger.acknowledged.len() > 50 && ledger.count(Kind::Expensive) > 0,
         "too few messages to mean anything: {}",
         ledger.acknowledged.len()
     );

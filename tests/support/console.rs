@@ -27,11 +27,26 @@ impl Console {
     ///
     /// When the console does not let the person in.
     pub async fn sign_in(address: &str, name: &str, password: &str) -> Self {
+        Self::try_sign_in(address, name, password).await.expect("the console answers")
+    }
+
+    /// Signs in; none when the console goes away meanwhile.
+    ///
+    /// # Panics
+    ///
+    /// When the console does not let the person in.
+    pub async fn try_sign_in(address: &str, name: &str, password: &str) -> Option<Self> {
         let mut console = Self { address: address.to_owned(), cookie: String::new() };
-        let answer = console.post("/login", &[("name", name), ("password", password), ("next", "/")]).await;
+        let fields = [("name", name), ("password", password), ("next", "/")];
+        let answer = console.try_post("/login", &fields).await?;
         assert_eq!(answer.status, 303, "{name} can sign in: {}", answer.body);
         console.cookie = answer.cookies.join("; ");
-        console
+        Some(console)
+    }
+
+    /// The same session at another address: the server was started again.
+    pub fn moves_to(&mut self, address: &str) {
+        address.clone_into(&mut self.address);
     }
 
     /// Reads a page, following redirects.
@@ -40,18 +55,31 @@ impl Console {
     ///
     /// When the console does not answer.
     pub async fn get(&self, path: &str) -> Page {
-        let mut page = self.request("GET", path, None).await;
+        self.try_get(path).await.expect("the console answers")
+    }
+
+    /// The same; none when the console goes away meanwhile.
+    pub async fn try_get(&self, path: &str) -> Option<Page> {
+        let mut page = self.request("GET", path, None).await?;
         for _ in 0..5 {
             if page.location.is_empty() {
                 break;
             }
-            page = self.request("GET", &page.location.clone(), None).await;
+            page = self.request("GET", &page.location.clone(), None).await?;
         }
-        page
+        Some(page)
     }
 
     /// Sends a form with exactly these fields; redirects are not followed.
+    ///
+    /// # Panics
+    ///
+    /// When the console does not answer.
     pub async fn post(&self, path: &str, fields: &[(&str, &str)]) -> Page {
+        self.try_post(path, fields).await.expect("the console answers")
+    }
+
+    async fn try_post(&self, path: &str, fields: &[(&str, &str)]) -> Option<Page> {
         let body: Vec<String> =
             fields.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
         self.request("POST", path, Some(body.join("&"))).await
@@ -61,8 +89,17 @@ impl Console {
     ///
     /// # Panics
     ///
-    /// When the page has no such form.
+    /// When the page has no such form, or the console does not answer.
     pub async fn submit(&self, page: &Page, action: &str, fields: &[(&str, &str)]) -> Page {
+        self.try_submit(page, action, fields).await.expect("the console answers")
+    }
+
+    /// The same; none when the console goes away before its answer is read.
+    ///
+    /// # Panics
+    ///
+    /// When the page has no such form.
+    pub async fn try_submit(&self, page: &Page, action: &str, fields: &[(&str, &str)]) -> Option<Page> {
         let form = Form::find(&page.body, action)
             .unwrap_or_else(|| panic!("no form for {action} in:\n{}", page.body));
         let mut all: Vec<(&str, &str)> = form
@@ -72,12 +109,12 @@ impl Console {
             .filter(|(name, _)| !fields.iter().any(|(given, _)| given == name))
             .collect();
         all.extend_from_slice(fields);
-        let answer = self.post(&form.action, &all).await;
-        if answer.location.is_empty() { answer } else { self.get(&answer.location).await }
+        let answer = self.try_post(&form.action, &all).await?;
+        if answer.location.is_empty() { Some(answer) } else { self.try_get(&answer.location).await }
     }
 
-    async fn request(&self, method: &str, path: &str, body: Option<String>) -> Page {
-        let mut stream = TcpStream::connect(&self.address).await.expect("the console listens");
+    async fn request(&self, method: &str, path: &str, body: Option<String>) -> Option<Page> {
+        let mut stream = TcpStream::connect(&self.address).await.ok()?;
         let body = body.unwrap_or_default();
         let path = path.strip_prefix(&format!("http://{}", self.address)).unwrap_or(path);
         // HTTP/1.0: the answer ends with the connection and is never chunked.
@@ -87,10 +124,12 @@ impl Console {
             self.cookie,
             body.len()
         );
-        stream.write_all(request.as_bytes()).await.expect("the console reads");
+        stream.write_all(request.as_bytes()).await.ok()?;
         let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).await.expect("the console answers");
-        Page::read(&String::from_utf8_lossy(&answer))
+        stream.read_to_end(&mut answer).await.ok()?;
+        // A server that was killed closes its sockets as if it had said everything.
+        let page = Page::read(&String::from_utf8_lossy(&answer));
+        (page.status != 0).then_some(page)
     }
 }
 
