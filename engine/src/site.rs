@@ -36,7 +36,9 @@ pub use folder::{Exported, FolderError, read_folder, write_folder};
 pub use follow::ConfigurationStore;
 pub use layers::{LIBRARY, find, with_library, without_library};
 pub use plan::{Change, How, Plan, plan};
-pub use publish::{FileChange, back_to, changed, publish_file, publish_files, roll_back_file, test_path};
+pub use publish::{
+    FileChange, back_to, changed, in_place_of_library, publish_file, publish_files, roll_back_file, test_path,
+};
 pub use touched::plan_deployment;
 pub use values::Environment;
 

@@ -1,7 +1,7 @@
 //! What every page has around it: header, navigation, breadcrumb, time of the site, what was just done.
 
 use std::collections::HashMap;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
@@ -12,6 +12,7 @@ use crate::form;
 use crate::route::Needs;
 use crate::routes;
 use crate::site_time::Moment;
+use crate::state::SiteFacts;
 use crate::visit::{Guest, Visit};
 
 /// Sections and their pages. A page that has no route yet, or that the person may not open, is not shown.
@@ -82,6 +83,7 @@ pub(crate) struct Shell {
     pub(crate) width: Width,
     pub(crate) now: DateTime<Utc>,
     pub(crate) zone: Tz,
+    pub(crate) site: Arc<SiteFacts>,
     /// For the sign-out form of the header.
     pub(crate) form_key: String,
 }
@@ -112,6 +114,7 @@ impl Shell {
             width: Width::List,
             now: guest.now,
             zone: site.timezone,
+            site: Arc::clone(site),
             form_key: form::new_key(),
         }
     }
@@ -137,6 +140,11 @@ impl Shell {
             Width::List => "wide",
             Width::Form => "narrow",
         }
+    }
+
+    /// The name of a person for people; the sign-in name of somebody whom the site does not have any more.
+    pub(crate) fn person(&self, id: &str) -> String {
+        self.site.people.get(id).filter(|title| !title.is_empty()).map_or_else(|| id.to_owned(), Clone::clone)
     }
 
     /// "21 Nov 2026 10:41" in the zone of the site.

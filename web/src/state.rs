@@ -41,6 +41,8 @@ pub struct SiteFacts {
     pub production: bool,
     /// The roles and what they allow.
     pub roles: Roles,
+    /// Names of the people for people, by sign-in name.
+    pub people: HashMap<String, String>,
     /// Titles of the orchestrations, by name.
     pub orchestrations: HashMap<String, String>,
 }
@@ -60,6 +62,11 @@ impl SiteFacts {
             environment,
             production: site.class == SiteClass::Production,
             roles: Roles(configuration.roles.clone()),
+            people: configuration
+                .people
+                .values()
+                .map(|person| (person.id.clone(), person.title.clone()))
+                .collect(),
             orchestrations: configuration
                 .orchestrations
                 .values()

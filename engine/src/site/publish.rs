@@ -64,8 +64,10 @@ pub fn changed(files: &Files, changes: &[FileChange]) -> Files {
                 files.remove(&change.path);
             }
             Some(content) => {
-                let covers = files.contains_key(&format!("{LIBRARY}{}", change.path));
-                let content = if covers { replacing(&change.path, content) } else { content.clone() };
+                let content = match std::str::from_utf8(content) {
+                    Ok(text) => in_place_of_library(&files, &change.path, text).into_bytes(),
+                    Err(_) => content.clone(),
+                };
                 files.insert(change.path.clone(), Arc::from(content));
             }
         }
@@ -73,18 +75,24 @@ pub fn changed(files: &Files, changes: &[FileChange]) -> Files {
     files
 }
 
-/// Puts `replaces: library` behind the first line of the head, where rules demand it.
-fn replacing(path: &str, content: &[u8]) -> Vec<u8> {
-    let text = String::from_utf8_lossy(content);
-    let head = text.lines().take(40).any(|line| line.trim_start_matches("//@").trim() == "replaces: library");
+/// The text with `replaces: library` behind the first line of its head, where it stands in the place of a file of the
+/// library and rules demand it.
+pub fn in_place_of_library(files: &Files, path: &str, text: &str) -> String {
+    let covers = files.contains_key(&format!("{LIBRARY}{path}"));
+    let says =
+        |line: &str| line.trim_start_matches("//@").trim_start_matches("#@").trim() == "replaces: library";
     let line = match path.rsplit('.').next() {
-        _ if head || path.ends_with(".test.yaml") || !path.starts_with("rules/") => return content.to_vec(),
+        _ if !covers || path.ends_with(".test.yaml") || !path.starts_with("rules/") => {
+            return text.to_owned();
+        }
+        _ if text.lines().take(40).any(says) => return text.to_owned(),
         Some("rhai") => "//@ replaces: library\n",
+        Some("csv") => "#@ replaces: library\n",
         Some("yaml") => "replaces: library\n",
-        _ => return content.to_vec(),
+        _ => return text.to_owned(),
     };
     let first = text.find('\n').map_or(text.len(), |end| end + 1);
-    format!("{}{line}{}", &text[..first], &text[first..]).into_bytes()
+    format!("{}{line}{}", &text[..first], &text[first..])
 }
 
 /// Makes the files of an older version current again, as a new version.

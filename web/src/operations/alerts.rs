@@ -54,7 +54,7 @@ pub(crate) fn line(alert: &AlertRow, shell: &Shell) -> AlertLine {
         text: alert.text.clone(),
         opened: shell.near_time(alert.opened_at),
         closed: alert.closed_at.map(|at| shell.near_time(at)),
-        acknowledged_by: alert.acknowledged_by.clone().unwrap_or_default(),
+        acknowledged_by: alert.acknowledged_by.as_deref().map(|id| shell.person(id)).unwrap_or_default(),
         mailed: alert.mailed_at.is_some(),
         open: alert.closed_at.is_none() && alert.acknowledged_by.is_none(),
         form_key: form::new_key(),

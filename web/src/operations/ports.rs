@@ -137,7 +137,7 @@ fn status(
     if held {
         let by = setting.map(|setting| {
             let at = shell.near_time(setting.changed_at).text();
-            format!("by {} at {at}: {}", setting.changed_by, setting.reason)
+            format!("by {} at {at}: {}", shell.person(&setting.changed_by), setting.reason)
         });
         return (Tag::on_hold(), by.unwrap_or_else(|| "as deployed".to_owned()));
     }
@@ -196,7 +196,7 @@ pub(crate) async fn show(
     let port = port.ok_or(Failure::NotFound { what: "port" })?;
     let key = (stored_kind(port.kind).to_owned(), port.name.clone());
     let changed = readings.settings.get(&key).map(|setting| {
-        (setting.changed_by.clone(), shell.near_time(setting.changed_at), setting.reason.clone())
+        (shell.person(&setting.changed_by), shell.near_time(setting.changed_at), setting.reason.clone())
     });
     let queue = readings.queues.iter().find(|queue| queue.kind == key.0 && queue.name == key.1);
     let origin = if port.kind == "receive" { "received" } else { "answers" };

@@ -55,9 +55,9 @@ pub(crate) async fn show(State(state): State<AppState>, visit: Visit) -> Answer 
             owner: info.map(|info| info.owner).unwrap_or_default(),
             version: version.map(|version| format!("v{}", version.number)).unwrap_or_default(),
             published: version.map(|version| shell.near_time(version.published_at)),
-            by: version.map(|version| version.published_by.clone()).unwrap_or_default(),
+            by: version.map(|version| shell.person(&version.published_by)).unwrap_or_default(),
             tests: (sort != Sort::Vocabulary).then(|| tests_tag(&report, &set)),
-            draft: drafts.get(&set.path()).map(|(by, _)| by.clone()),
+            draft: drafts.get(&set.path()).map(|(by, _)| shell.person(by)),
             name: set.name,
         }
     };

@@ -5,6 +5,7 @@ use axum::extract::{Path, State};
 use orderly_engine::capability::Capability;
 use orderly_engine::draft::{self, Text};
 use orderly_engine::parked::Acted;
+use orderly_engine::site;
 use orderly_engine::view::rules;
 use serde::Deserialize;
 
@@ -93,11 +94,13 @@ async fn load(state: &AppState, set: &RuleSet, shell: &Shell) -> Result<Edited, 
                 .map_or(live_tests, |tests| String::from_utf8_lossy(&tests).into_owned()),
             version: draft.version,
             base: draft.base_version,
-            saved: Some((draft.edited_by, shell.near_time(draft.edited_at))),
+            saved: Some((shell.person(&draft.edited_by), shell.near_time(draft.edited_at))),
             stale: false,
         });
     }
     let (content, _) = set.live(&configuration).ok_or(Failure::NotFound { what: "rule set" })?;
+    // What is checked and published says so in its head; the editor shows the same lines under the same numbers.
+    let content = site::in_place_of_library(&configuration.files, &set.path(), &content);
     Ok(Edited {
         content,
         tests: live_tests,
@@ -185,8 +188,10 @@ pub(crate) async fn save(
 ) -> Answer {
     let set = RuleSet::of(&sort, &name)?;
     let (content, tests) = (file_text(&sent.fields.content), file_text(&sent.fields.tests));
-    let base = state.configuration.load().version;
+    let configuration = state.configuration.load_full();
+    let base = configuration.version;
     let path = set.path();
+    let content = site::in_place_of_library(&configuration.files, &path, &content);
     let tests_given = (!tests.trim().is_empty()).then_some(tests.as_str());
     let compared = !sent.fields.compared.is_empty();
     let text = Text { path: &path, content: &content, tests: tests_given, base_version: base, compared };

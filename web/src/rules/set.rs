@@ -134,7 +134,7 @@ pub(crate) async fn show(
             .enumerate()
             .map(|(place, one)| version_line(one, place == 0, &set, &shell))
             .collect(),
-        draft: draft.map(|draft| (draft.edited_by, shell.near_time(draft.edited_at))),
+        draft: draft.map(|draft| (shell.person(&draft.edited_by), shell.near_time(draft.edited_at))),
         runs: matches!(set.sort, Sort::Policy | Sort::Table),
         may_edit: visit.may(Capability::RulesEdit),
         may_roll_back: visit.may(Capability::RulesRollback),
@@ -181,7 +181,7 @@ fn version_line(version: &rules::Version, live: bool, set: &RuleSet, shell: &She
         number: version.number,
         live,
         published: shell.near_time(version.published_at),
-        by: version.published_by.clone(),
+        by: shell.person(&version.published_by),
         reason: version.reason.clone(),
         hash: hash_text(&version.hash).chars().take(12).collect(),
         configuration: version.config_version,

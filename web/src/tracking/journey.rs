@@ -11,6 +11,7 @@ use super::trace::{self, TraceView};
 use crate::shell::Shell;
 use crate::site_time::{Moment, duration};
 use crate::word::{Tag, Tone};
+use crate::work::words;
 
 /// Idle stretches longer than this get a line of their own.
 const GAP: TimeDelta = TimeDelta::minutes(2);
@@ -109,7 +110,8 @@ impl Telling<'_> {
 
     fn tell(&self, entry: &Entry, line: &mut Line) {
         let subscriber = entry.subscriber.as_deref().unwrap_or("a subscriber");
-        let person = entry.person.as_deref().unwrap_or("Somebody");
+        let person =
+            entry.person.as_deref().map_or_else(|| "Somebody".to_owned(), |id| self.shell.person(id));
         let (tone, title) = match entry.kind {
             Some(Kind::Received) => (Tone::Info, format!("Received{}", self.from(entry))),
             Some(Kind::RepeatAnswered) => (Tone::Quiet, "Repeated by the sender".to_owned()),
@@ -226,7 +228,7 @@ impl Telling<'_> {
             }
             Detail::Task { outcome, reason, signed, .. } => {
                 let signature = if *signed { ", signed" } else { "" };
-                line.text = format!("{outcome}{signature}");
+                line.text = format!("{}{signature}", words(outcome));
                 if !reason.is_empty() {
                     line.notes.push(format!("Reason: {reason}"));
                 }
@@ -296,7 +298,7 @@ impl Telling<'_> {
     fn task(&self, task: &TaskLine) -> TaskView {
         let overdue = task.state < 2 && task.due_at.is_some_and(|due| due < self.shell.now);
         let tag = match (task.state, &task.outcome) {
-            (2, Some(outcome)) => Tag::new(Tone::Good, outcome.clone()),
+            (2, Some(outcome)) => Tag::new(Tone::Good, words(outcome)),
             (3, _) => Tag::expired(),
             (4, _) => Tag::withdrawn(),
             _ if overdue => Tag::overdue(),
@@ -309,13 +311,13 @@ impl Telling<'_> {
             tag,
             asked: self.shell.near_time(task.created_at),
             due: task.due_at.map(|due| self.shell.near_time(due)),
-            roles: task.roles.join(", "),
+            roles: self.shell.site.roles.titles(&task.roles).join(", "),
             votes: task
                 .votes
                 .iter()
                 .map(|vote| VoteView {
-                    person: vote.person.clone(),
-                    outcome: vote.outcome.clone(),
+                    person: self.shell.person(&vote.person),
+                    outcome: words(&vote.outcome),
                     reason: vote.reason.clone(),
                     signed: vote.signed,
                     at: self.shell.exact_time(vote.at),
