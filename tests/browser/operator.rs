@@ -1,0 +1,80 @@
+//! Operators: suspended work, ports on hold.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use orderly_hl7::Message;
+use orderly_tests::{Answering, Northgate, answer_as_asked, eventually, hospital};
+
+use crate::browser::Browser;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_resumes_what_a_receiver_refused_and_it_is_delivered() {
+    let broken = Arc::new(AtomicBool::new(true));
+    let laboratory: Answering = {
+        let broken = broken.clone();
+        Arc::new(move |message| {
+            let good = answer_as_asked(message);
+            let refuses = broken.load(Ordering::SeqCst);
+            Some(if refuses { good.replace("MSA|AA", "MSA|AE").replace("MSA|CA", "MSA|CE") } else { good })
+        })
+    };
+    let northgate = Northgate::with_laboratory(laboratory).await;
+    assert!(northgate.send(&hospital::registration("REF1", 700_601)).await);
+    let browser = Browser::open(&northgate).await;
+    browser.sign_in("r.meyer").await;
+    browser.reloads_until("/suspended", "laboratory").await;
+    browser.fits_a_phone().await;
+    browser.go("/ops").await;
+    browser.sees("Needs attention").await;
+    browser.fits_a_phone().await;
+    browser.click("main table a[href^='/suspended/']").await;
+    browser.fits_a_phone().await;
+
+    broken.store(false, Ordering::SeqCst);
+    let refused = northgate.laboratory.received().len();
+    browser.follow("Resume 1").await;
+    browser.fill("#reason", "The laboratory repaired its table").await;
+    browser.press("Resume 1").await;
+    northgate
+        .laboratory
+        .expect("it arrives once more, and is taken", |_| northgate.laboratory.received().len() > refused)
+        .await;
+    browser.reloads_until("/suspended", "Nothing suspended").await;
+    northgate.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_holds_a_port_and_what_is_for_it_waits_until_it_is_started() {
+    let northgate = Northgate::open().await;
+    let browser = Browser::open(&northgate).await;
+    browser.sign_in("r.meyer").await;
+    browser.go("/ports").await;
+    browser.fits_a_phone().await;
+    browser.click("main a[href='/ports/send/laboratory']").await;
+    browser.fits_a_phone().await;
+    browser.fill("#reason", "Maintenance of the laboratory system").await;
+    browser.press("Hold port now").await;
+    browser.sees("On hold").await;
+    browser.sees("Maintenance of the laboratory system").await;
+
+    // The lane hears of it within a second; what is sent before that may still go out.
+    let mut number = 0;
+    let held = eventually("what is for the port waits", async || {
+        number += 1;
+        let control = format!("HELD{number}");
+        assert!(northgate.send(&hospital::registration(&control, 700_700 + number)).await);
+        let others = |message: &Message| message.text("MSH-10") == control;
+        northgate.billing.expect("others go on as usual", others).await;
+        browser.go("/queues").await;
+        let waits = browser.text().await.contains("laboratory");
+        (waits && !northgate.laboratory.received().iter().any(others)).then_some(control)
+    })
+    .await;
+
+    browser.go("/ports/send/laboratory").await;
+    browser.fill("#reason", "Maintenance is over").await;
+    browser.press("Start port now").await;
+    northgate.laboratory.expect("what waited is delivered", |message| message.text("MSH-10") == held).await;
+    northgate.close().await;
+}
