@@ -129,16 +129,3 @@ fn the_type_of_a_formula_is_known_where_it_can_be() {
     let formula = Formula::compile("limit > count", &names(), "a.yaml", 1, 1).unwrap();
     assert_eq!(formula.reads(), ["count", "limit"]);
 }
-
-/// Not a limit, a picture: `cargo test --release -- --nocapture --ignored cost`.
-#[test]
-#[ignore = "measures; run it in release mode"]
-fn the_cost_of_a_formula() {
-    let formula = Formula::compile("m[\"PID-3.1\"] == \"7\" && limit > 5", &names(), "a.yaml", 1, 1).unwrap();
-    let (values, context) = (values(), context());
-    let begin = std::time::Instant::now();
-    for _ in 0..100_000 {
-        formula.evaluate(&|name| values.get(name), &context).unwrap();
-    }
-    println!("{:?} a formula", begin.elapsed() / 100_000);
-}

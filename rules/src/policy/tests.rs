@@ -250,19 +250,3 @@ fn a_site_replaces_a_library_file_only_when_it_says_so() {
     assert_eq!(problems[0].code, "R00");
     assert!(with(&text.replace("//@ owner", "//@ replaces: library\n//@ owner")).is_ok());
 }
-
-/// Not a limit, a picture: run in release mode with `--ignored --nocapture`.
-#[test]
-#[ignore = "measures; run it in release mode"]
-fn the_cost_of_a_small_policy() {
-    let rules = "//@ rule: one\n//@ title: One\n//@ each: observation\nif present(patient.id)\n&& observation.value >= 6.5 { any = true; }\n";
-    let book = book("any: { type: bool, default: false }", rules).unwrap();
-    let message = orderly_hl7::Message::parse(MESSAGE).unwrap();
-    let run = Run { now: DateTime::default(), trace: TraceLevel::Fired };
-    let begin = std::time::Instant::now();
-    for _ in 0..50_000 {
-        let facts = Facts::Positional(vec![Value::Message(MessageValue::new(message.clone()))]);
-        book.evaluate("sample", facts, &run).unwrap();
-    }
-    println!("{:?} a policy", begin.elapsed() / 50_000);
-}
