@@ -92,6 +92,13 @@ impl Node {
     }
 
     async fn beat(&self) -> Result<(), Error> {
+        if !self.holds_slot().await? {
+            tracing::error!(
+                node.slot = self.slot,
+                "Another process has the lock of this node's slot; nothing more is started"
+            );
+            return Ok(());
+        }
         let hit = sqlx::query!(
             r#"UPDATE node SET beat_at = now(), expires_at = now() + interval '6 seconds' WHERE slot = $1 AND epoch = $2"#,
             self.slot,
@@ -110,6 +117,27 @@ impl Node {
             );
         }
         Ok(())
+    }
+
+    /// Whether the slot's lock is held. A session that was cut off lost it: it is taken again, unless somebody else was
+    /// faster and must have taken this node for dead.
+    async fn holds_slot(&self) -> Result<bool, Error> {
+        let mut session = self.session.lock().await;
+        if let Some(alive) = session.as_mut()
+            && alive.ping().await.is_ok()
+        {
+            return Ok(true);
+        }
+        *session = None;
+        let mut fresh = self.store.connection().await?;
+        let locked =
+            sqlx::query_scalar!(r#"SELECT pg_try_advisory_lock(2, $1) AS "locked!""#, i32::from(self.slot))
+                .fetch_one(&mut fresh)
+                .await?;
+        if locked {
+            *session = Some(fresh);
+        }
+        Ok(locked)
     }
 
     /// Beats until told to stop.
@@ -209,6 +237,16 @@ impl Node {
             "UPDATE node SET expires_at = NULL WHERE slot = $1 AND epoch = $2",
             self.slot,
             self.epoch
+        )
+        .execute(tx.connection())
+        .await?;
+        let chain = self.store.record_chain();
+        sqlx::query!("SELECT pg_advisory_xact_lock(3, $1)", chain).execute(tx.connection()).await?;
+        sqlx::query!(
+            "UPDATE audit_chain
+                SET last = coalesce((SELECT max(number) FROM audit_block WHERE chain = $1), 0)
+              WHERE id = $1",
+            chain
         )
         .execute(tx.connection())
         .await?;
