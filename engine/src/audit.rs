@@ -188,6 +188,11 @@ impl Chain {
         self.id
     }
 
+    /// Chain and number of the next block.
+    pub(crate) fn next_place(&self) -> (i32, i64) {
+        (self.id, self.number + 1)
+    }
+
     /// The next block over these rows; the chain itself moves by [`Chain::advance`], once the block is committed.
     pub(crate) fn seal(&self, at: DateTime<Utc>, leaves: &[Hash]) -> Block {
         let root = merkle_root(leaves);

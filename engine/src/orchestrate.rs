@@ -236,6 +236,14 @@ impl Mover {
             return Verdict::Reload;
         }
         match state.as_str() {
+            // No fault of the work: the server goes down, has no room, or does not take anything now.
+            state if ["08", "25", "53", "58", "57P"].iter().any(|class| state.starts_with(class)) => {
+                tracing::error!(
+                    error = error as &dyn std::error::Error,
+                    "The database does not store turns now"
+                );
+                Verdict::Reload
+            }
             // Moved or taken by somebody else, or a deadlock: what is loaded anew may fit.
             "OB002" | "OB003" | "40P01" | "40001" if attempts < ATTEMPTS_MAX => Verdict::Again,
             _ => {
@@ -283,7 +291,10 @@ impl Mover {
         let now = shared.store.clock().now();
         for moved in batch {
             let Moved::Item(item) = moved else {
-                tracing::error!(code, "A timer cannot be fired; it comes up again after a restart");
+                if let Moved::Timer { instance, .. } = moved {
+                    tracing::error!(instance, code, "A timer cannot be fired; its instance is suspended");
+                    self.suspend(*instance, code, text).await;
+                }
                 continue;
             };
             let mut parking = Batch::new(&shared.store, &current, now, load::Loaded::default());

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::batch::{Batch, Context};
+use super::columns::{AnswerColumns, RangeColumns};
 use super::{Done, Shared};
 use crate::audit::{Chain, Purpose};
 use crate::lane::{Item, Range};
@@ -70,6 +71,15 @@ impl Done {
             Self::Attempt(work, _) => work.lane,
             Self::Behind(item) | Self::Unreadable(item) => item.lane,
             Self::Written { lane, .. } => *lane,
+        }
+    }
+
+    /// Lane of the instance that is told.
+    fn home(&self) -> Option<i32> {
+        match self {
+            Self::Attempt(work, _) => work.send.as_ref().map(|send| send.home),
+            Self::Written { send, .. } => Some(send.home),
+            Self::Behind(_) | Self::Unreadable(_) => None,
         }
     }
 
@@ -138,37 +148,65 @@ impl Committer {
     /// Commits a batch, whatever it takes; only a lost lane makes it give up, and only that lane.
     async fn commit(&mut self, mut batch: Vec<Done>) {
         let mut gone: HashSet<i64> = HashSet::new();
+        // Blocks of attempts whose answer was lost: where one of them is stored, so is everything of the batch.
+        let mut unsure: Vec<(i32, i64)> = Vec::new();
         loop {
-            match self.write(&batch, &gone).await {
-                Ok(()) => return,
-                Err(error)
-                    if error
-                        .constraint()
-                        .is_some_and(|name| name.contains("pkey") || name.starts_with("progress")) =>
-                {
-                    batch = self.without_lost_lanes(batch).await;
-                    if batch.is_empty() {
-                        return;
-                    }
+            if self.is_recorded(&unsure).await {
+                return self.was_committed(&batch);
+            }
+            let place = self.chain.next_place();
+            let Err(error) = self.write(&batch, &gone).await else { return };
+            if self.is_recorded(&unsure).await {
+                return self.was_committed(&batch);
+            }
+            if error.constraint().is_some_and(|name| name.contains("pkey") || name.starts_with("progress")) {
+                batch = self.without_lost_lanes(batch).await;
+                if batch.is_empty() {
+                    return;
                 }
-                Err(error) if error.sql_state().as_deref() == Some("OB003") => {
-                    if let Ok(missing) = self.missing(&batch).await {
-                        gone.extend(missing);
-                    }
+            } else if error.sql_state().as_deref() == Some("OB003") {
+                if let Ok(missing) = self.missing(&batch).await {
+                    gone.extend(missing);
                 }
-                Err(error) => {
-                    tracing::error!(
-                        error = &error as &dyn std::error::Error,
-                        outcomes = batch.len(),
-                        "Could not commit deliveries; trying again"
-                    );
-                    tokio::time::sleep(Duration::from_millis(200)).await;
-                    if !error.surely_not_committed() {
-                        self.reconnect().await;
-                    }
+            } else {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    outcomes = batch.len(),
+                    "Could not commit deliveries; trying again"
+                );
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                if !error.surely_not_committed() {
+                    unsure.push(place);
+                    self.reconnect().await;
                 }
             }
         }
+    }
+
+    async fn is_recorded(&mut self, blocks: &[(i32, i64)]) -> bool {
+        if blocks.is_empty() {
+            return false;
+        }
+        let (chains, numbers): (Vec<i32>, Vec<i64>) = blocks.iter().copied().unzip();
+        let found = sqlx::query_scalar!(
+            r#"SELECT EXISTS (SELECT FROM unnest($1::integer[], $2::bigint[]) AS u(chain, number)
+                                JOIN audit_block b USING (chain, number)) AS "found!""#,
+            &chains,
+            &numbers
+        )
+        .fetch_one(&mut self.connection)
+        .await;
+        found.unwrap_or(false)
+    }
+
+    /// The answer to the commit was lost, but it happened. What it appended was not handed over: the log is read.
+    fn was_committed(&self, done: &[Done]) {
+        self.shared.lanes.committed(&self.ranges(done));
+        // Keys stay blocked; what comes behind them next finds out that nobody holds them.
+        self.settle(done, &Batch::default(), &[]);
+        self.shared.retries.notify_one();
+        let homes: Vec<i32> = done.iter().filter_map(Done::home).collect();
+        self.shared.store.wake(&homes);
     }
 
     async fn reconnect(&mut self) {
@@ -419,64 +457,5 @@ impl Committer {
             self.chain.advance(&block);
         }
         Ok((row.tails, row.held, work))
-    }
-}
-
-/// Ranges as the arrays that `claim_ranges` takes.
-#[derive(Default)]
-pub(crate) struct RangeColumns {
-    pub(crate) lane: Vec<i32>,
-    pub(crate) from: Vec<i64>,
-    pub(crate) to: Vec<i64>,
-    pub(crate) to_created_at: Vec<DateTime<Utc>>,
-    pub(crate) epoch: Vec<i64>,
-}
-
-impl RangeColumns {
-    pub(crate) fn of(ranges: &[Range]) -> Self {
-        let mut columns = Self::default();
-        for range in ranges {
-            columns.lane.push(range.lane);
-            columns.from.push(range.from);
-            columns.to.push(range.to);
-            columns.to_created_at.push(range.to_created_at);
-            columns.epoch.push(range.epoch);
-        }
-        columns
-    }
-}
-
-#[derive(Default)]
-struct AnswerColumns<'a> {
-    id: Vec<i64>,
-    retention: Vec<i16>,
-    parent: Vec<i64>,
-    source: Vec<i32>,
-    message_type: Vec<&'a str>,
-    control_id: Vec<Option<&'a str>>,
-    charset: Vec<i16>,
-    sha256: Vec<&'a [u8]>,
-    body: Vec<&'a [u8]>,
-    none: Vec<Option<&'a str>>,
-    no_bytes: Vec<Option<&'a [u8]>>,
-}
-
-impl<'a> AnswerColumns<'a> {
-    fn of(batch: &'a Batch) -> Self {
-        let mut columns = Self::default();
-        for kept in &batch.answers {
-            columns.id.push(kept.id.0);
-            columns.retention.push(0);
-            columns.parent.push(kept.parent.0);
-            columns.source.push(kept.source);
-            columns.message_type.push(&kept.message_type);
-            columns.control_id.push(Some(kept.control_id.as_str()).filter(|id| !id.is_empty()));
-            columns.charset.push(0);
-            columns.sha256.push(&kept.sha256);
-            columns.body.push(kept.answer.message.bytes());
-            columns.none.push(None);
-            columns.no_bytes.push(None);
-        }
-        columns
     }
 }

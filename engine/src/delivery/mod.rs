@@ -5,6 +5,7 @@
 //! a crash sends twice.
 
 mod batch;
+mod columns;
 mod committer;
 mod retry;
 mod types;
@@ -26,7 +27,7 @@ use crate::notice::Notices;
 use crate::store::{Error, Store};
 use crate::work::{Detail, Kind};
 
-pub(crate) use committer::RangeColumns;
+pub(crate) use columns::RangeColumns;
 pub use types::{Answer, Outcome, SendWork};
 
 /// Deliveries of one lane that may wait for their commit.
