@@ -1,0 +1,17 @@
+//! What must hold when something goes wrong: two owners, poison, a lost database, a touched record, old partitions.
+
+#[path = "../support/mod.rs"]
+mod support;
+#[path = "../support/wire.rs"]
+#[expect(dead_code, reason = "the tests of the wire use the rest")]
+mod wire;
+
+mod answer;
+mod database_away;
+mod fence;
+mod flow;
+mod parked;
+mod partitions;
+mod poison;
+mod record;
+mod versions;
