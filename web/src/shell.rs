@@ -147,6 +147,11 @@ impl Shell {
         self.site.people.get(id).filter(|title| !title.is_empty()).map_or_else(|| id.to_owned(), Clone::clone)
     }
 
+    /// The title of a role; its name when the site does not have it any more.
+    pub(crate) fn role(&self, name: &str) -> String {
+        self.site.roles.0.get(name).map_or_else(|| name.to_owned(), |role| role.title.clone())
+    }
+
     /// "21 Nov 2026 10:41" in the zone of the site.
     pub(crate) fn time(&self, at: DateTime<Utc>) -> Moment {
         Moment::new(at, self.zone)

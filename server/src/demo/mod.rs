@@ -149,7 +149,8 @@ fn welcome(server: &crate::serve::Addresses, around: &Addresses) {
   Console       http://{}
                 a.lind / demo-lind            ward physician: decides critical values
                 s.devries / demo-devries      head of laboratory: approves orders
-                t.visser / demo-visser        analyst: edits and publishes rules
+                t.visser / demo-visser        analyst: changes and tests rules
+                n.bakker / demo-bakker        reviewer: publishes rules
                 h.nair / demo-nair            auditor: follows messages, sees who looked
                 r.meyer / demo-meyer          operator: ports, queues, suspended work
   Sent mail     http://{}",

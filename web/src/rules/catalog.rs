@@ -52,7 +52,7 @@ pub(crate) async fn show(State(state): State<AppState>, visit: Visit) -> Answer 
         Row {
             href: set.href(),
             title: info.as_ref().map(|info| info.title.clone()).unwrap_or_default(),
-            owner: info.map(|info| info.owner).unwrap_or_default(),
+            owner: info.map(|info| shell.role(&info.owner)).unwrap_or_default(),
             version: version.map(|version| format!("v{}", version.number)).unwrap_or_default(),
             published: version.map(|version| shell.near_time(version.published_at)),
             by: version.map(|version| shell.person(&version.published_by)).unwrap_or_default(),

@@ -122,7 +122,7 @@ pub(crate) async fn show(
         path: set.path(),
         tag: Tag::live(),
         tests: (set.sort != Sort::Vocabulary).then(|| tests_tag(&report, &set)),
-        owner: info.as_ref().map(|info| info.owner.clone()).unwrap_or_default(),
+        owner: info.as_ref().map(|info| shell.role(&info.owner)).unwrap_or_default(),
         facts: info.as_ref().map(|info| typed(&info.facts)).unwrap_or_default(),
         result: info.as_ref().map(|info| typed(&info.result)).unwrap_or_default(),
         uses: info.map(|info| info.uses).unwrap_or_default(),

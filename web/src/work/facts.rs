@@ -3,7 +3,12 @@
 
 use chrono::{DateTime, Datelike, NaiveDate, Utc};
 use chrono_tz::Tz;
+use orderly_engine::capability::Roles;
+use orderly_engine::view::work::TaskView;
 use orderly_hl7::{Message, Segment};
+use serde_json::Value;
+
+use super::words;
 
 /// The banner: name, born, gender, id, always in that order.
 pub(crate) struct Patient {
@@ -200,6 +205,47 @@ fn texts(segment: &Segment<'_>, field: usize) -> String {
         .filter(|text| !text.is_empty())
         .collect::<Vec<_>>()
         .join("; ")
+}
+
+/// What the definition shows, and what the message adds to it: label and value.
+pub(crate) fn rows(roles: &Roles, task: &TaskView, message: Option<&Message>) -> Vec<(String, String)> {
+    let mut rows: Vec<(String, String)> = task
+        .snapshot
+        .facts
+        .iter()
+        .map(|fact| (words(&fact.label), titled(roles, shown(&fact.value))))
+        .filter(|(_, value)| !value.is_empty())
+        .collect();
+    if let Some(message) = message {
+        let known = |label: &str, value: &str, rows: &[(String, String)]| {
+            rows.iter().any(|(own, text)| own.eq_ignore_ascii_case(label) || text == value)
+        };
+        for (label, value) in order(message) {
+            if !known(label, &value, &rows) {
+                rows.push((label.to_owned(), value));
+            }
+        }
+    }
+    rows
+}
+
+/// The title of a role in place of its name.
+fn titled(roles: &Roles, text: String) -> String {
+    roles.0.get(&text).map_or(text, |role| role.title.clone())
+}
+
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        // Rules keep what they gave as text.
+        Value::String(text) if text == "true" => "Yes".to_owned(),
+        Value::String(text) if text == "false" => "No".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Bool(true) => "Yes".to_owned(),
+        Value::Bool(false) => "No".to_owned(),
+        Value::Array(items) => items.iter().map(shown).collect::<Vec<_>>().join(", "),
+        other => other.to_string(),
+    }
 }
 
 #[cfg(test)]

@@ -12,7 +12,6 @@ use orderly_engine::task::{self, FieldKind, TaskState, input_fields};
 use orderly_engine::view::work::{self, TaskView};
 use orderly_hl7::Message;
 use serde::Deserialize;
-use serde_json::Value;
 
 use super::facts::{self, Observation, Patient};
 use super::{href, status, words};
@@ -201,7 +200,7 @@ async fn build(
         left,
         late,
         patient: message.as_ref().and_then(|message| facts::patient(message, now, zone)),
-        facts: fact_rows(task, message.as_ref()),
+        facts: facts::rows(&visit.guest.site.roles, task, message.as_ref()),
         observations: message.as_ref().map(facts::observations).unwrap_or_default(),
         asked_by: asked_by.clone(),
         offered_to: offered_to(visit, task, &named),
@@ -286,38 +285,6 @@ fn attached(task: &TaskView, open: Option<usize>) -> Vec<Attached> {
             open: open == Some(number),
         })
         .collect()
-}
-
-fn fact_rows(task: &TaskView, message: Option<&Message>) -> Vec<(String, String)> {
-    let mut rows: Vec<(String, String)> = task
-        .snapshot
-        .facts
-        .iter()
-        .map(|fact| (words(&fact.label), plain(&fact.value)))
-        .filter(|(_, value)| !value.is_empty())
-        .collect();
-    if let Some(message) = message {
-        let known = |label: &str, value: &str, rows: &[(String, String)]| {
-            rows.iter().any(|(own, text)| own.eq_ignore_ascii_case(label) || text == value)
-        };
-        for (label, value) in facts::order(message) {
-            if !known(label, &value, &rows) {
-                rows.push((label.to_owned(), value));
-            }
-        }
-    }
-    rows
-}
-
-fn plain(value: &Value) -> String {
-    match value {
-        Value::Null => String::new(),
-        Value::String(text) => text.clone(),
-        Value::Bool(true) => "Yes".to_owned(),
-        Value::Bool(false) => "No".to_owned(),
-        Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join(", "),
-        other => other.to_string(),
-    }
 }
 
 fn offered_to(visit: &Visit, task: &TaskView, named: &[(String, String)]) -> String {
