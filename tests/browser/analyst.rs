@@ -71,7 +71,7 @@ async fn an_analyst_changes_a_rule_publishes_it_and_only_later_orders_follow_it(
 
     browser.sign_in("n.bakker").await;
     browser.go(SET).await;
-    browser.sees("instance stays on it").await;
+    browser.sees("2 running instances stay on it").await;
     browser.click("main details:has(form[action$='/rollback']) summary").await;
     browser.click("main form[action$='/rollback'] input[name='reason']").await;
     browser.fill("main form[action$='/rollback'] input[name='reason']", "Reagent is back").await;
