@@ -1,5 +1,7 @@
 //! Two owners of one lane: the range decides, and the loser keeps nothing of its batch.
 
+use std::time::Duration;
+
 use crate::flow::{FORWARD, number, received, run, sound, started, until};
 use crate::support::{accepted, database, drain, incoming, ports, serve, start};
 
@@ -63,12 +65,13 @@ async fn an_owner_whose_lane_was_taken_moves_nothing_more_of_it() {
     run(&engine, ANOTHER_WAS_FASTER).await;
     engine.message_box().publish(1, received(&engine, "2", "p1")).await.unwrap();
     engine.message_box().publish(1, received(&engine, "3", "p1")).await.unwrap();
-    let mut orchestrating = engine.owned_lanes();
-    let before = orchestrating.len();
-    while orchestrating.len() == before {
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        orchestrating = engine.owned_lanes();
-    }
+    let before = engine.owned_lanes().len();
+    let given_up = async {
+        while engine.owned_lanes().len() == before {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(15), given_up).await.expect("the lane is given up");
     assert_eq!(drain(&mut sent), ["1"]);
     assert_eq!(number(&engine, "SELECT count(*) FROM tracking WHERE kind = 5").await, 1);
     assert_eq!(number(&engine, "SELECT count(*) FROM progress WHERE from_sequence > 2").await, 0);

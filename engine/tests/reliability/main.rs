@@ -1,5 +1,7 @@
 //! What must hold when something goes wrong: two owners, poison, a lost database, a touched record, old partitions.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
+
 #[path = "../support/mod.rs"]
 mod support;
 #[path = "../support/wire.rs"]
