@@ -113,7 +113,7 @@ impl Store {
         let store = Self::connect(options, clock).await?;
         durability.check(store.pool()).await?;
         MIGRATIONS.run(store.pool()).await?;
-        partition::ensure(&store).await?;
+        partition::ensure_soon(&store).await?;
         Ok(store)
     }
 

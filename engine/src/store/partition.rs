@@ -10,6 +10,9 @@ use super::{Error, Store};
 /// Time between two looks.
 const EVERY: Duration = Duration::from_secs(3600);
 
+/// Time between the start and the first look.
+const AFTER_START: Duration = Duration::from_millis(300);
+
 /// Days that are made ahead for message, duplicate and tracking.
 const DAYS_AHEAD: i32 = 7;
 /// Hours that are made ahead for work.
@@ -17,17 +20,37 @@ const HOURS_AHEAD: i32 = 48;
 /// Hours that work is kept after its own, for whoever wants to see what happened.
 const HOURS_KEPT: i32 = 24;
 
-/// Makes what is missing; run at start and hourly. Nodes wait for each other here.
+/// Days and hours that are made before the start goes on; the rest follows in the background.
+const SOON: (i32, i32) = (1, 2);
+
+/// Makes what the next two hours need. Nodes wait for each other here.
+///
+/// # Errors
+///
+/// Fails when the database does.
+pub async fn ensure_soon(store: &Store) -> Result<i32, Error> {
+    make(store, SOON.0, SOON.1).await
+}
+
+/// Makes all that is missing, a day at a time, so that no step takes long.
 ///
 /// # Errors
 ///
 /// Fails when the database does; there are days to repair it before a partition is missing.
 pub async fn ensure(store: &Store) -> Result<i32, Error> {
+    let mut made = 0;
+    for day in 1..=DAYS_AHEAD {
+        made += make(store, day, HOURS_AHEAD * day / DAYS_AHEAD).await?;
+    }
+    Ok(made)
+}
+
+async fn make(store: &Store, days: i32, hours: i32) -> Result<i32, Error> {
     let made = sqlx::query_scalar!(
         r#"SELECT ensure_partitions($1, $2, $3) AS "made!""#,
         store.clock().now(),
-        DAYS_AHEAD,
-        HOURS_AHEAD
+        days,
+        hours
     )
     .fetch_one(store.pool())
     .await?;
@@ -55,14 +78,18 @@ pub async fn drop_passed(store: &Store) -> Result<i32, Error> {
     Ok(dropped)
 }
 
-/// Makes partitions ahead and drops passed ones every hour until told to stop.
+/// Makes partitions ahead and drops passed ones, soon after the start and every hour until told to stop; there are days
+/// to mend what fails.
 pub async fn keep_ahead(store: Store, stop: CancellationToken) {
-    loop {
-        if let Err(error) = ensure(&store).await {
-            tracing::error!(
+    let mut pause = AFTER_START;
+    while stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
+        pause = EVERY;
+        match ensure(&store).await {
+            Ok(made) => tracing::debug!(made, "Made partitions ahead"),
+            Err(error) => tracing::error!(
                 error = &error as &dyn std::error::Error,
                 "Could not make partitions ahead; trying again in an hour"
-            );
+            ),
         }
         match drop_passed(&store).await {
             Ok(dropped) => tracing::debug!(dropped, "Dropped partitions that every lane has passed"),
@@ -70,9 +97,6 @@ pub async fn keep_ahead(store: Store, stop: CancellationToken) {
                 error = &error as &dyn std::error::Error,
                 "Could not drop old partitions; trying again in an hour"
             ),
-        }
-        if stop.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_none() {
-            return;
         }
     }
 }
