@@ -27,6 +27,9 @@ const CLAIM_EVERY: Duration = Duration::from_secs(1);
 /// How long shutting down waits for deliveries that are under way.
 const DRAIN_MAX: Duration = Duration::from_secs(20);
 
+/// Committers of received messages.
+const COMMITTERS: usize = 2;
+
 /// What an engine is started with.
 pub struct EngineOptions {
     /// The database.
@@ -51,7 +54,7 @@ impl EngineOptions {
             configuration: None,
             clock: Clock::system(),
             durability: Durability::Required,
-            committers: 2,
+            committers: COMMITTERS,
         }
     }
 }
@@ -96,7 +99,6 @@ impl Engine {
     /// Fails when the database cannot be reached, is not durable, or cannot be brought up to date.
     pub async fn start(options: EngineOptions) -> Result<Arc<Self>, StartError> {
         let store = Store::open(options.database, options.clock, options.durability).await?;
-        let node = Node::join(&store).await?;
         let (stored, configuration) = match options.configuration {
             Some(given) => (None, given),
             None => {
@@ -104,15 +106,41 @@ impl Engine {
                 (Some(stored.clone()), stored.current())
             }
         };
+        Self::assemble(store, stored, configuration, options.committers).await
+    }
+
+    /// As [`Engine::start`] on a database that is open already, with what was deployed there.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::start`].
+    pub async fn start_on(store: Store, stored: ConfigurationStore) -> Result<Arc<Self>, StartError> {
+        let configuration = stored.current();
+        Self::assemble(store, Some(Arc::new(stored)), configuration, COMMITTERS).await
+    }
+
+    async fn assemble(
+        store: Store,
+        stored: Option<Arc<ConfigurationStore>>,
+        configuration: Arc<Configuration>,
+        committers_of_received: usize,
+    ) -> Result<Arc<Self>, StartError> {
+        let node = Node::join(&store).await?;
         let directory = Directory::load(&store, &configuration).await?;
         let current = Current::new(configuration, directory, &[]);
         let running: Running = Arc::new(ArcSwap::from_pointee(current));
         let (lanes, notices) = (Lanes::default(), Notices::default());
         let (tasks, stopping) = (TaskTracker::new(), CancellationToken::new());
         let (committers, stop_committers) = (TaskTracker::new(), CancellationToken::new());
-        let message_box =
-            MessageBox::start(&store, &lanes, &notices, options.committers, &committers, &stop_committers)
-                .await?;
+        let message_box = MessageBox::start(
+            &store,
+            &lanes,
+            &notices,
+            committers_of_received,
+            &committers,
+            &stop_committers,
+        )
+        .await?;
         let deliveries =
             Deliveries::start(&store, &lanes, &node, &running, &notices, &committers, &stop_committers)
                 .await?;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, ensure};
 use orderly_engine::clock::Clock;
-use orderly_engine::engine::{Engine, EngineOptions};
+use orderly_engine::engine::Engine;
 use orderly_engine::people::{Passwords, Strength};
 use orderly_engine::site::{self, By, ConfigurationStore, Deployment, Environment};
 use orderly_engine::store::{Durability, Store};
@@ -49,10 +49,9 @@ async fn serve(
 ) -> anyhow::Result<()> {
     let durability =
         if options.accept_unsafe_postgres { Durability::NotCheckedForTests } else { Durability::Required };
-    deploy(options, database, durability).await?;
-    let mut engine_options = EngineOptions::new(database.options().clone());
-    engine_options.durability = durability;
-    let engine = Engine::start(engine_options).await?;
+    let store = Store::open(database.options().clone(), Clock::system(), durability).await?;
+    let stored = deploy(options, &store).await?;
+    let engine = Engine::start_on(store, stored).await?;
     let listening = orderly_engine::port::start_ports(&engine, &options.database.data).await?;
 
     let http = TcpListener::bind(options.http)
@@ -74,31 +73,37 @@ async fn serve(
 }
 
 /// Deploys the folder, unless what runs is these files already or the console changed something since.
-async fn deploy(options: &cli::Serve, database: &Database, durability: Durability) -> anyhow::Result<()> {
-    let store = Store::open(database.options().clone(), Clock::system(), durability).await?;
+async fn deploy(options: &cli::Serve, store: &Store) -> anyhow::Result<ConfigurationStore> {
     let environment =
         Environment::of_process(options.environment.clone().unwrap_or_else(|| "local".to_owned()));
     let files = site::read_folder(&options.site)?;
     let person = operating_system_user();
-    match site::deploy(&store, &files, &environment, By { person: &person, reason: "Start of the server" })
-        .await
-    {
+    let by = By { person: &person, reason: "Start of the server" };
+    let compiled = match site::deploy(store, &files, &environment, by).await {
         Ok(Deployment::NothingToDo { version }) => {
-            tracing::info!(configuration.version = version, "Configuration version {version} is this folder")
+            tracing::info!(configuration.version = version, "Configuration version {version} is this folder");
+            None
         }
-        Ok(Deployment::Applied { version, .. }) => tracing::info!(
-            configuration.version = version,
-            "Deployed the folder as configuration version {version}"
-        ),
+        Ok(Deployment::Applied { version, configuration, .. }) => {
+            tracing::info!(
+                configuration.version = version,
+                "Deployed the folder as configuration version {version}"
+            );
+            Some(configuration)
+        }
         Err(refused @ site::Error::ChangedInConsole { .. }) => {
             tracing::warn!("The folder was not deployed, what runs stays: {refused}");
+            None
         }
         Err(error) => return Err(explained(error)),
-    }
-    let configuration = ConfigurationStore::open(store.clone()).await.map_err(explained)?.current();
-    site::enrol_people(&store, &configuration, &Passwords::new(Strength::Full)?).await.map_err(explained)?;
-    store.pool().close().await;
-    Ok(())
+    };
+    let stored = match compiled {
+        Some(configuration) => ConfigurationStore::begin(store.clone(), configuration),
+        None => ConfigurationStore::open(store.clone()).await.map_err(explained)?,
+    };
+    let passwords = Passwords::new(Strength::Full)?;
+    site::enrol_people(store, &stored.current(), &passwords).await.map_err(explained)?;
+    Ok(stored)
 }
 
 /// An error with every mistake in the files, each with its place.

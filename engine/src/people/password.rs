@@ -33,7 +33,7 @@ pub struct Passwords {
 }
 
 impl Passwords {
-    /// Prepares the hash for unknown names, which costs as much as one password.
+    /// Prepares the hash for unknown names.
     ///
     /// # Errors
     ///
@@ -44,8 +44,11 @@ impl Passwords {
             Strength::Test => Params::new(8, 1, 1, None).map_err(broken)?,
         };
         let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-        let nobody = argon2.hash_password(&rand::random::<[u8; 32]>()).map_err(broken)?.to_string();
-        Ok(Self { gate: Arc::new(Semaphore::new(AT_ONCE)), argon2, nobody: nobody.into() })
+        Ok(Self {
+            gate: Arc::new(Semaphore::new(AT_ONCE)),
+            nobody: hash_of_nobody(argon2.params()).into(),
+            argon2,
+        })
     }
 
     /// The hash to keep for a password.
@@ -84,6 +87,23 @@ impl Passwords {
         let _turn = self.gate.acquire().await.map_err(|_| Error::Stopping)?;
         tokio::task::spawn_blocking(work).await.map_err(|_| Error::Stopping)?
     }
+}
+
+/// A stored form with a random salt and a random result: no password is known that gives it, and checking one against
+/// it costs what every check costs.
+fn hash_of_nobody(params: &Params) -> String {
+    // Base 64 of 16 and of 32 bytes: the last character of each holds bits that must be zero.
+    let random = |length: usize| -> String {
+        (0..length).map(|_| char::from(b'a' + rand::random::<u8>() % 26)).collect()
+    };
+    format!(
+        "$argon2id$v=19$m={},t={},p={}${}A${}A",
+        params.m_cost(),
+        params.t_cost(),
+        params.p_cost(),
+        random(21),
+        random(42)
+    )
 }
 
 fn broken(error: impl std::fmt::Display) -> Error {

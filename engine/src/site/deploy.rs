@@ -82,6 +82,8 @@ pub enum Deployment {
     Applied {
         /// Its number.
         version: i64,
+        /// It, compiled.
+        configuration: Arc<Configuration>,
         /// What it changed.
         plan: Box<Plan>,
     },
@@ -236,7 +238,7 @@ pub async fn deploy_discarding(
         return Err(Error::InUse(plan.refusals));
     }
     apply(store, before.map(|before| before.version), &new, Origin::Deploy, by).await?;
-    Ok(Deployment::Applied { version: next, plan: Box::new(plan) })
+    Ok(Deployment::Applied { version: next, configuration: Arc::new(new), plan: Box::new(plan) })
 }
 
 /// Adds the people whom the site file names and who are not there yet. Never changes somebody who is.

@@ -47,7 +47,9 @@ async fn the_same_bytes_again_make_no_version() {
     assert!(matches!(deployed(&store, SITE).await.unwrap(), Deployment::Applied { version: 1, .. }));
     assert!(matches!(deployed(&store, SITE).await.unwrap(), Deployment::NothingToDo { version: 1 }));
     let remark = SITE.replace("must survive", "survives");
-    let Deployment::Applied { version: 2, plan } = deployed(&store, &remark).await.unwrap() else { panic!() };
+    let Deployment::Applied { version: 2, plan, .. } = deployed(&store, &remark).await.unwrap() else {
+        panic!()
+    };
     assert!(plan.changes.is_empty(), "a comment has no effect: {plan}");
     assert_eq!(plan.texts, ["site.yaml"]);
 }

@@ -43,8 +43,13 @@ impl ConfigurationStore {
     pub async fn open(store: Store) -> Result<Self, Error> {
         let found = running(&store).await?.ok_or(Error::Nothing)?;
         let configuration = Arc::new(load(&store, found.version).await?);
+        Ok(Self::begin(store, configuration))
+    }
+
+    /// Begins with the version that was just deployed, so that it need not be compiled again.
+    pub fn begin(store: Store, configuration: Arc<Configuration>) -> Self {
         let (changed, _) = tokio::sync::watch::channel(configuration.version);
-        Ok(Self { store, current: ArcSwap::new(configuration), older: Mutex::default(), changed })
+        Self { store, current: ArcSwap::new(configuration), older: Mutex::default(), changed }
     }
 
     /// The version that runs.
