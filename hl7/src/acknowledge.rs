@@ -170,11 +170,11 @@ const VERSION: &str = "2.5.1";
 
 /// The answer to `message`, in its delimiters, character set and version.
 pub fn acknowledge(message: &Message, request: &AckRequest) -> Message {
-    let header = message.header();
+    let header = message.head();
     let version = crate::dictionary::Version::find(&header.version).map_or(VERSION, |version| version.name());
     let mut answer =
         Writer { delimiters: message.delimiters(), charset: message.charset(), bytes: Vec::new() };
-    answer.header(message, &header, version, request);
+    answer.header(message, header, version, request);
     answer.acknowledgment(message, version, request);
     answer.errors(version, request);
     let options =

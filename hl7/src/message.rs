@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::Serialize;
 
@@ -19,6 +19,8 @@ struct Inner {
     bytes: Vec<u8>,
     index: Index,
     options: ParseOptions,
+    /// Read once, when somebody asks.
+    header: OnceLock<Header>,
 }
 
 /// The facts of MSH that decide where a message goes; `""` where nothing is said.
@@ -68,7 +70,7 @@ impl Message {
     pub fn parse_with(bytes: impl Into<Vec<u8>>, options: &ParseOptions) -> Result<Self, Unreadable> {
         let bytes = bytes.into();
         let index = parse::index(&bytes, options)?;
-        Ok(Self(Arc::new(Inner { bytes, index, options: *options })))
+        Ok(Self(Arc::new(Inner { bytes, index, options: *options, header: OnceLock::new() })))
     }
 
     /// The bytes, exactly as received.
@@ -96,8 +98,17 @@ impl Message {
         &self.0.options
     }
 
-    /// The routing facts of MSH.
+    /// A copy of the routing facts of MSH.
     pub fn header(&self) -> Header {
+        self.head().clone()
+    }
+
+    /// The routing facts of MSH, read once a message.
+    pub fn head(&self) -> &Header {
+        self.0.header.get_or_init(|| self.read_header())
+    }
+
+    fn read_header(&self) -> Header {
         let Some(header) = self.segment(0) else { return Header::default() };
         let text = |field, component| header.get(field, 1, component, 1).into_text().into_owned();
         Header {
@@ -120,9 +131,9 @@ impl Message {
     /// The name of its structure: that of MSH-9.3, or the one its type and event have in its version; `""` when
     /// neither tells.
     pub fn structure(&self) -> String {
-        let header = self.header();
+        let header = self.head();
         if !header.structure.is_empty() {
-            return header.structure;
+            return header.structure.clone();
         }
         let version = Version::nearest(&header.version);
         validate::structure_in(version, self).map(|structure| structure.name().to_owned()).unwrap_or_default()

@@ -89,10 +89,10 @@ pub fn validate(message: &Message, validation: &Validation) -> Vec<Finding> {
         report.push(finding.clone());
     }
     if validation.level >= Level::Structure {
-        let header = message.header();
-        header::check(&header, &mut report);
+        let header = message.head();
+        header::check(header, &mut report);
         let version = Version::nearest(&header.version);
-        if let Some(structure) = structure_of(version, &header) {
+        if let Some(structure) = structure_of(version, header) {
             structure::check(message, structure, version, &mut report);
         }
         if validation.level >= Level::Standard {
@@ -104,7 +104,7 @@ pub fn validate(message: &Message, validation: &Validation) -> Vec<Finding> {
 
 /// The structure that a message follows: MSH-9.3 when it is one, else that of its event, else `code_event`.
 pub fn structure_in(version: Version, message: &Message) -> Option<Structure> {
-    structure_of(version, &message.header())
+    structure_of(version, message.head())
 }
 
 fn structure_of(version: Version, header: &Header) -> Option<Structure> {

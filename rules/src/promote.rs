@@ -94,6 +94,9 @@ impl From<bool> for Value {
     }
 }
 
+/// Properties of a usual message, those of the engine and a few terms included.
+const USUAL: usize = 28;
+
 /// Built-in properties read from the message, and the type of each.
 const FROM_MESSAGE: &[&str] = &[
     "hl7.type",
@@ -159,19 +162,19 @@ pub fn built_in_names() -> impl Iterator<Item = &'static str> {
 /// What the message itself tells, with the structure that its type and event mean when MSH-9.3 is
 /// empty.
 pub fn built_in(message: &Message) -> Properties {
-    let mut properties = Properties::new();
-    let header = message.header();
-    let structure = structure_from(&header);
-    properties.set("hl7.type", header.message_type);
-    properties.set("hl7.event", header.trigger_event);
-    properties.set("hl7.structure", structure);
-    properties.set("hl7.version", header.version);
-    properties.set("hl7.control_id", header.control_id);
-    properties.set("hl7.sending_app", header.sending_app);
-    properties.set("hl7.sending_facility", header.sending_facility);
-    properties.set("hl7.receiving_app", header.receiving_app);
-    properties.set("hl7.receiving_facility", header.receiving_facility);
-    properties.set("hl7.processing_id", header.processing_id);
+    // Room for what a usual message has: growing step by step costs more than all else here.
+    let mut properties = Properties(IndexMap::with_capacity(USUAL));
+    let header = message.head();
+    properties.set("hl7.type", header.message_type.as_str());
+    properties.set("hl7.event", header.trigger_event.as_str());
+    properties.set("hl7.structure", structure_from(header));
+    properties.set("hl7.version", header.version.as_str());
+    properties.set("hl7.control_id", header.control_id.as_str());
+    properties.set("hl7.sending_app", header.sending_app.as_str());
+    properties.set("hl7.sending_facility", header.sending_facility.as_str());
+    properties.set("hl7.receiving_app", header.receiving_app.as_str());
+    properties.set("hl7.receiving_facility", header.receiving_facility.as_str());
+    properties.set("hl7.processing_id", header.processing_id.as_str());
     let text = |hl7: Hl7<'_>| hl7.into_text().trim().to_owned();
     for segment in message.segments() {
         let get = |field, component, sub| text(segment.get(field, 1, component, sub));
@@ -213,7 +216,7 @@ pub fn built_in(message: &Message) -> Properties {
 
 /// MSH-9.3, or what type and event mean together.
 pub fn structure_of(message: &Message) -> String {
-    structure_from(&message.header())
+    structure_from(message.head())
 }
 
 fn structure_from(header: &orderly_hl7::Header) -> String {

@@ -203,14 +203,18 @@ impl Batch {
         let source = directory
             .subscriber_by_id(work.subscriber)
             .and_then(|subscriber| directory.source(SourceKind::SendPort, &subscriber.name));
-        let header = answer.message.header();
+        let header = answer.message.head();
         let hash = sha256(answer.message.bytes());
         self.answers.push(StoredAnswer {
             id,
             parent: work.message_id,
             source: source.unwrap_or_default(),
-            message_type: if header.message_type.is_empty() { "?".to_owned() } else { header.message_type },
-            control_id: header.control_id,
+            message_type: if header.message_type.is_empty() {
+                "?".to_owned()
+            } else {
+                header.message_type.clone()
+            },
+            control_id: header.control_id.clone(),
             sha256: hash,
             answer: answer.clone(),
         });

@@ -262,7 +262,7 @@ fn work_of(item: Item, subscriber: i32) -> SendWork {
         sequence: item.sequence,
         key: item.key,
         message_id: MessageId(item.subject),
-        control_id: message.header().control_id,
+        control_id: message.head().control_id.clone(),
         message,
         attempt: 1,
         first_at: item.created_at,

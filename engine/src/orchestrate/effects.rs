@@ -81,19 +81,19 @@ fn lane_of(batch: &Batch<'_>, instance: i64) -> i32 {
 
 fn store(batch: &mut Batch<'_>, instance: i64, id: i64, message: &Message, parent: Option<i64>) -> [u8; 32] {
     let hash = sha256(message.bytes());
-    let header = message.header();
+    let header = message.head();
     let name = batch.plan.instances.get(&instance).map(|live| live.name.clone()).unwrap_or_default();
     let of_parent = parent.and_then(|parent| batch.plan.messages.get(&parent));
     // Null when equal to the parent's: searches find the received message and walk to what came of it.
     let patient = message.text("PID-3.1");
     let same_patient = of_parent.is_some_and(|parent| parent.text("PID-3.1") == patient);
-    let same_control_id = of_parent.is_some_and(|parent| parent.header().control_id == header.control_id);
+    let same_control_id = of_parent.is_some_and(|parent| parent.head().control_id == header.control_id);
     batch.plan.stored.push(Stored {
         id,
         parent,
         source: batch.current.directory.source(SourceKind::Orchestration, &name).unwrap_or_default(),
         message_type: type_of(message),
-        control_id: Some(header.control_id).filter(|id| !id.is_empty() && !same_control_id),
+        control_id: Some(header.control_id.clone()).filter(|id| !id.is_empty() && !same_control_id),
         patient: Some(patient).filter(|patient| !patient.is_empty() && !same_patient),
         message: message.clone(),
         sha256: hash,
@@ -104,7 +104,7 @@ fn store(batch: &mut Batch<'_>, instance: i64, id: i64, message: &Message, paren
 
 /// MSH-9 as `ORU^R01`.
 pub(crate) fn type_of(message: &Message) -> String {
-    let header = message.header();
+    let header = message.head();
     match (header.message_type.as_str(), header.trigger_event.as_str()) {
         ("", _) => "?".to_owned(),
         (kind, "") => kind.to_owned(),

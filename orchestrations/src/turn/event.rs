@@ -153,7 +153,7 @@ fn matching(
     ports: &[String],
 ) -> Vec<u16> {
     let kind = message.message.as_ref().map(|message| {
-        let header = message.header();
+        let header = message.head();
         (header.message_type.clone(), header.trigger_event.clone())
     });
     let takes = |subscription: &Subscription| {
