@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::batch::{Batch, Context};
 use super::columns::{AnswerColumns, RangeColumns};
-use super::{Done, Shared};
+use super::{Done, Shared, UNCONFIRMED_MAX};
 use crate::audit::{Chain, Purpose};
 use crate::lane::{Item, Range};
 use crate::store::Error;
@@ -337,9 +337,12 @@ impl Committer {
                 state.retrying.remove(&parked);
             }
             if !matches!(done, Done::Written { .. }) {
+                // Only a lane at the limit waits for this; waking the others costs each message a wake-up for nothing.
+                if state.unconfirmed >= UNCONFIRMED_MAX {
+                    state.notify.notify_one();
+                }
                 state.unconfirmed = state.unconfirmed.saturating_sub(1);
             }
-            state.notify.notify_one();
         }
         if !batch.released.is_empty() {
             self.shared.retries.notify_one();

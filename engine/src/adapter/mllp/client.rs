@@ -166,6 +166,16 @@ impl Client {
     ///
     /// `Broken` when the receiver hung up meanwhile.
     pub async fn unasked(&mut self) -> Result<Option<Vec<u8>>, ClientError> {
+        // Without a timer on a plain socket: this is asked before every message, and the answer is nearly always no.
+        while let (0, Socket::Plain(stream)) = (self.deframer.pending(), &self.socket) {
+            let mut buffer = [0u8; READ_BYTES];
+            match stream.try_read(&mut buffer) {
+                Ok(0) => return Err(ClientError::Broken(io::ErrorKind::UnexpectedEof.into())),
+                Ok(count) => self.deframer.push(&buffer[..count]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) => return Err(ClientError::Broken(error)),
+            }
+        }
         match self.read(Instant::now()).await {
             Ok(frame) => Ok(Some(frame)),
             Err(ClientError::Timeout) => Ok(None),
