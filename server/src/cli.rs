@@ -189,6 +189,6 @@ pub(crate) struct Bench {
     #[arg(long, default_value_t = 8)]
     pub(crate) seconds: u64,
     /// Connections of the full flow.
-    #[arg(long, default_values_t = [64, 256])]
+    #[arg(long, num_args = 1.., default_values_t = [64, 256])]
     pub(crate) flow_connections: Vec<usize>,
 }

@@ -64,7 +64,7 @@ fn addresses_of_the_samples_come_from_the_environment() {
     assert_eq!(out.connect.to_string(), "10.0.0.9:7");
     assert_eq!(
         (bench.send_ports["bench-out"].order.shards(), bench.send_ports["bench-out"].limits.connections),
-        (16, 16)
+        (8, 8)
     );
 }
 

@@ -63,7 +63,7 @@ async fn measure(
     let started = Instant::now();
     let server = Running::start(&site, folder, postgres, &sink.address).await?;
     println!(
-        "ready in {} ms, resident {:.1} MiB\n",
+        "ready in {} ms beyond Postgres's own start (new database), resident {:.1} MiB\n",
         started.elapsed().as_millis(),
         mebibytes(process::resident_kib(server.id()))
     );
@@ -72,19 +72,31 @@ async fn measure(
         "", "messages/s", "p50 ms", "p99 ms", "engine us", "Postgres us", "WAL bytes", "of limit"
     );
     for connections in [1, 8, 64] {
-        let row = Row::measure(&server, postgres, &sink, "r", connections, duration).await?;
+        let row = Row::measure(&server, postgres, &sink, Behind::Nothing, connections, duration).await?;
         row.print(&format!("receive to ACK, {connections}"), row.acknowledged.per_second(), storage.receive);
     }
     for connections in &options.flow_connections {
-        let row = Row::measure(&server, postgres, &sink, "f", *connections, duration).await?;
+        let row = Row::measure(&server, postgres, &sink, Behind::Flow, *connections, duration).await?;
         row.print(&format!("full flow, {connections}"), row.delivered_per_second, storage.flow);
     }
     println!("\nresident {:.1} MiB at the end", mebibytes(process::resident_kib(server.id())));
+    println!(
+        "receive to ACK: stored, routed to a send port on hold, acknowledged; the flow does not run behind it."
+    );
     sink.close();
     Ok(())
 }
 
-/// One measurement: everything that was sent has also been delivered when it ends.
+/// What happens to a message once it is acknowledged.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Behind {
+    /// Its subscriber is on hold.
+    Nothing,
+    /// A rule, a changed field, a delivery with its acknowledgment.
+    Flow,
+}
+
+/// One measurement: everything that was sent and has a flow behind it has also been delivered when it ends.
 struct Row {
     acknowledged: Measured,
     delivered_per_second: f64,
@@ -98,15 +110,19 @@ impl Row {
         server: &Running,
         postgres: &PrivatePostgres,
         sink: &Sink,
-        run: &str,
+        behind: Behind,
         connections: usize,
         duration: Duration,
     ) -> anyhow::Result<Self> {
         let before = Usage::now(server, postgres).await?;
         let (received, started) = (sink.received(), Instant::now());
-        let run = format!("{run}{:x}", started_at_micros());
-        let acknowledged = load::generate(&server.hub, &run, connections, duration).await?;
-        while sink.received() < received + acknowledged.messages {
+        let run = format!("B{:x}", started_at_micros());
+        let address = match behind {
+            Behind::Nothing => &server.store,
+            Behind::Flow => &server.hub,
+        };
+        let acknowledged = load::generate(address, &run, connections, duration).await?;
+        while behind == Behind::Flow && sink.received() < received + acknowledged.messages {
             anyhow::ensure!(
                 started.elapsed() < duration + DRAINED_WITHIN,
                 "not everything that was acknowledged was delivered"
@@ -163,7 +179,10 @@ impl Usage {
 /// The server as a process of its own, so that its CPU and memory can be told apart.
 struct Running {
     process: Child,
+    /// Where messages go that flow on.
     hub: String,
+    /// Where messages go that are only stored.
+    store: String,
 }
 
 impl Running {
@@ -183,20 +202,23 @@ impl Running {
             .arg(&data)
             .env("DATABASE_URL", postgres.url())
             .env("ORDERLY_BENCH_LISTEN", "127.0.0.1:0")
+            .env("ORDERLY_BENCH_STORE", "127.0.0.1:0")
             .env("ORDERLY_BENCH_CONNECT", sink)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()
             .context("could not start the server")?;
-        let mut running = Self { process, hub: String::new() };
+        let mut running = Self { process, hub: String::new(), store: String::new() };
         let deadline = Instant::now() + READY_WITHIN;
         loop {
             if let Ok(text) = std::fs::read_to_string(data.join("addresses.json"))
                 && let Ok(addresses) = serde_json::from_str::<serde_json::Value>(&text)
                 && let Some(hub) = addresses["bench-in/mllp"].as_str()
+                && let Some(store) = addresses["store-in/mllp"].as_str()
             {
                 hub.clone_into(&mut running.hub);
+                store.clone_into(&mut running.store);
                 return Ok(running);
             }
             if let Some(status) = running.process.try_wait()? {
