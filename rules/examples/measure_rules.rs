@@ -1,4 +1,4 @@
-//! Measures a formula and a shipped policy: `cargo run --release -p orderly-rules --example measure`.
+//! Measures a formula and a shipped policy: `cargo run --release -p orderly-rules --example measure_rules`.
 
 use std::time::Instant;
 
