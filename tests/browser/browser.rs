@@ -159,16 +159,6 @@ impl Browser {
         self.devtools("Emulation.setDeviceMetricsOverride", size).await;
     }
 
-    /// Keeps a picture of the whole page as it is at this width.
-    pub(crate) async fn picture(&self, width: u32, file: &std::path::Path) {
-        self.screen(width, 860).await;
-        let height = self.run("return document.documentElement.scrollHeight", &[]).await;
-        let height = height.as_u64().and_then(|height| u32::try_from(height).ok()).unwrap_or(860);
-        self.screen(width, height.clamp(860, 3_000)).await;
-        let picture = self.client.screenshot().await.expect("the browser draws");
-        std::fs::write(file, picture).expect("the folder can be written");
-    }
-
     /// Says something in the protocol of the browser itself, for what the driver has no words for.
     pub(crate) async fn devtools(&self, command: &str, given: Value) -> Value {
         let session = self.client.session_id().await.expect("readable").expect("a session is open");

@@ -5,4 +5,3 @@ mod auditor;
 mod browser;
 mod clinician;
 mod operator;
-mod pictures;
