@@ -122,7 +122,8 @@ const RESTRICTED: Test = Test {
 
 const EVERY_EXPENSIVE: u64 = 47;
 const EVERY_RESTRICTED: u64 = 131;
-const EVERY_CRITICAL: u64 = 53;
+/// The first result that can be critical is, so that a visitor need not wait; then one in so many.
+const EVERY_CRITICAL: u32 = 25;
 const EVERY_UNKNOWN_ORDER: u64 = 71;
 
 /// Draws what happens next; the same seed tells the same story.
@@ -131,6 +132,8 @@ pub(crate) struct Story {
     run: String,
     state: u64,
     patients: Vec<Patient>,
+    /// Results of tests that can be critical.
+    judged: u32,
 }
 
 /// One thing that happens.
@@ -144,7 +147,13 @@ impl Story {
     /// `started` makes control ids and order numbers of one run differ from those of the run before.
     pub(crate) fn begin(started: DateTime<Utc>) -> Self {
         let run = started.timestamp() % 10_000_000;
-        Self { tick: 0, run: format!("{run:07}"), state: run.unsigned_abs() | 1, patients: Vec::new() }
+        Self {
+            tick: 0,
+            run: format!("{run:07}"),
+            state: run.unsigned_abs() | 1,
+            patients: Vec::new(),
+            judged: 0,
+        }
     }
 
     fn draw(&mut self, below: usize) -> usize {
@@ -236,7 +245,10 @@ impl Story {
         self.tick += 1;
         let all = EVERYDAY.iter().chain([&EXPENSIVE, &RESTRICTED]);
         let test = *all.clone().find(|test| test.code == test_code).unwrap_or(&EVERYDAY[2]);
-        let critical = self.tick.is_multiple_of(EVERY_CRITICAL) || self.tick < 12;
+        let critical = test.critical.is_some() && {
+            self.judged += 1;
+            self.judged % EVERY_CRITICAL == 1
+        };
         self.result(patient, order, test, critical, now)
     }
 
