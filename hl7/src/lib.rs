@@ -21,6 +21,7 @@ mod segment;
 pub mod time;
 pub mod validate;
 mod value;
+pub mod xml;
 
 pub use charset::{Charset, CharsetPolicy};
 pub use delimiters::{BadDelimiters, Delimiters};

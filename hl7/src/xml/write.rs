@@ -1,0 +1,332 @@
+//! Messages to XML.
+
+use std::fmt::Write as _;
+
+use super::leaf::{self, Piece};
+use super::names::Type;
+use super::{FILE_ELEMENT, NAMESPACE, XmlError};
+use crate::dictionary::Version;
+use crate::segment::Split;
+use crate::{Message, Repetition, Segment, validate};
+
+const DECLARATION: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
+
+/// One message as a document of its own.
+///
+/// # Errors
+///
+/// Refuses what has no element name (a line without segment id) and bytes that do not fit the character set.
+pub fn to_xml(message: &Message) -> Result<String, XmlError> {
+    let mut writer = Writer::single();
+    writer.message(message)?;
+    Ok(writer.finish())
+}
+
+/// Writes one message, or several with what stands around them. Take what is ready with [`Writer::take`], so that
+/// a large file need not be held.
+#[derive(Debug)]
+pub struct Writer {
+    out: String,
+    depth: usize,
+    several: bool,
+    /// The separators of the last batch header.
+    lead: Vec<u8>,
+}
+
+/// The separators of a batch without header.
+const LEAD: &[u8] = b"|^~\\&";
+
+impl Writer {
+    /// For exactly one message, which becomes the document.
+    pub fn single() -> Self {
+        Self { out: DECLARATION.to_owned(), depth: 0, several: false, lead: LEAD.to_vec() }
+    }
+
+    /// For any number of messages and batch segments, inside [`FILE_ELEMENT`].
+    pub fn several() -> Self {
+        let out = format!("{DECLARATION}<{FILE_ELEMENT} xmlns=\"{NAMESPACE}\">\n");
+        Self { out, depth: 1, several: true, lead: LEAD.to_vec() }
+    }
+
+    /// What was written since the last call.
+    pub fn take(&mut self) -> String {
+        std::mem::take(&mut self.out)
+    }
+
+    /// The rest.
+    pub fn finish(mut self) -> String {
+        if self.several {
+            let _infallible = writeln!(self.out, "</{FILE_ELEMENT}>");
+        }
+        self.out
+    }
+
+    /// Adds a message.
+    ///
+    /// # Errors
+    ///
+    /// As [`to_xml`]; nothing is written then.
+    pub fn message(&mut self, message: &Message) -> Result<(), XmlError> {
+        let before = (self.out.len(), self.depth);
+        let written = self.whole(message);
+        if written.is_err() {
+            self.out.truncate(before.0);
+            self.depth = before.1;
+        }
+        written
+    }
+
+    /// Adds an FHS, BHS, BTS or FTS segment. `bytes` begin with its id.
+    ///
+    /// # Errors
+    ///
+    /// As [`to_xml`].
+    pub fn envelope(&mut self, bytes: &[u8]) -> Result<(), XmlError> {
+        let line = bytes.split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default();
+        if let (Some(b"FHS" | b"BHS"), Some(own)) = (line.get(..3), line.get(3..)) {
+            // MSH-1 and MSH-2 alone: the separators.
+            let end = own.iter().skip(1).position(|byte| Some(byte) == own.first());
+            self.lead = own[..end.map_or(own.len(), |end| end + 1)].to_vec();
+        }
+        let carrier = envelope_message(line, &self.lead)?;
+        match carrier.segment(1) {
+            Some(segment) => self.segment(Version::nearest("2.8.2"), &segment),
+            None => Ok(()),
+        }
+    }
+
+    fn whole(&mut self, message: &Message) -> Result<(), XmlError> {
+        let version = Version::nearest(&message.head().version);
+        let root = root_name(message);
+        let space = if self.several { String::new() } else { format!(" xmlns=\"{NAMESPACE}\"") };
+        self.line(&format!("<{root}{space}>"));
+        self.depth += 1;
+        let groups = validate::groups(message);
+        let mut open: Vec<(usize, String)> = Vec::new();
+        let mut next = 0;
+        for segment in message.segments() {
+            let index = segment.index();
+            while let Some(group) = groups.get(next).filter(|group| group.segments.first() == Some(&index)) {
+                let last = group.segments.last().copied().unwrap_or(index);
+                let name = format!("{root}.{}", group.name);
+                self.line(&format!("<{name}>"));
+                self.depth += 1;
+                open.push((last, name));
+                next += 1;
+            }
+            self.segment(version, &segment)?;
+            while open.last().is_some_and(|(last, _)| *last <= index) {
+                if let Some((_, name)) = open.pop() {
+                    self.depth -= 1;
+                    self.line(&format!("</{name}>"));
+                }
+            }
+        }
+        self.depth -= 1;
+        self.line(&format!("</{root}>"));
+        Ok(())
+    }
+
+    fn segment(&mut self, version: Version, segment: &Segment<'_>) -> Result<(), XmlError> {
+        let id = segment.id();
+        if id.is_empty() {
+            return Err(XmlError::NoSegmentId(segment.index() + 1));
+        }
+        let start = self.out.len();
+        self.line(&format!("<{id}>"));
+        let empty = self.out.len();
+        self.depth += 1;
+        for number in 1..=segment.field_count() {
+            let field = segment.field(number);
+            if field.is_missing() {
+                continue;
+            }
+            let kind = Type::of_field(version, segment, number);
+            let several = field.repetitions().nth(1).is_some();
+            for repetition in field.repetitions() {
+                let place = Place { version, segment, number };
+                self.repetition(&place, &kind, &repetition, several)?;
+            }
+        }
+        self.depth -= 1;
+        if self.out.len() == empty {
+            self.out.truncate(start);
+            self.line(&format!("<{id}/>"));
+        } else {
+            self.line(&format!("</{id}>"));
+        }
+        Ok(())
+    }
+
+    fn repetition(
+        &mut self,
+        place: &Place<'_, '_>,
+        kind: &Type<'_>,
+        repetition: &Repetition<'_>,
+        several: bool,
+    ) -> Result<(), XmlError> {
+        let name = format!("{}.{}", place.segment.id(), place.number);
+        let components: Vec<Vec<Vec<Piece>>> = place.leaves(repetition)?;
+        if components.is_empty() {
+            if several {
+                self.line(&format!("<{name}/>"));
+            }
+            return Ok(());
+        }
+        if !kind.is_composite() && components.len() == 1 && components[0].len() == 1 {
+            self.leaf(&name, &components[0][0]);
+            return Ok(());
+        }
+        self.line(&format!("<{name}>"));
+        self.depth += 1;
+        for (index, leaves) in components.iter().enumerate() {
+            let number = index + 1;
+            self.component(
+                &kind.component_name(number),
+                &kind.component(place.version, number),
+                leaves,
+                place.version,
+            );
+        }
+        self.depth -= 1;
+        self.line(&format!("</{name}>"));
+        Ok(())
+    }
+
+    fn component(&mut self, name: &str, kind: &Type<'_>, leaves: &[Vec<Piece>], version: Version) {
+        if leaves.is_empty() {
+            return;
+        }
+        if !kind.is_composite() && leaves.len() == 1 {
+            self.leaf(name, &leaves[0]);
+            return;
+        }
+        self.line(&format!("<{name}>"));
+        self.depth += 1;
+        for (index, leaf) in leaves.iter().enumerate().filter(|(_, leaf)| !leaf.is_empty()) {
+            let inner = kind.component(version, index + 1);
+            let name = kind.component_name(index + 1);
+            if inner.is_composite() {
+                // The schemas nest once more; ER7 has no level for it, so it is the first part.
+                self.line(&format!("<{name}>"));
+                self.depth += 1;
+                self.leaf(&inner.component_name(1), leaf);
+                self.depth -= 1;
+                self.line(&format!("</{name}>"));
+            } else {
+                self.leaf(&name, leaf);
+            }
+        }
+        self.depth -= 1;
+        self.line(&format!("</{name}>"));
+    }
+
+    fn leaf(&mut self, name: &str, pieces: &[Piece]) {
+        self.indent();
+        let _infallible = write!(self.out, "<{name}>");
+        for piece in pieces {
+            match piece {
+                Piece::Text(text) => escaped(&mut self.out, text),
+                Piece::Escape(body) => {
+                    self.out.push_str("<escape V=\"");
+                    escaped(&mut self.out, body);
+                    self.out.push_str("\"/>");
+                }
+            }
+        }
+        let _infallible = writeln!(self.out, "</{name}>");
+    }
+
+    fn line(&mut self, text: &str) {
+        self.indent();
+        self.out.push_str(text);
+        self.out.push('\n');
+    }
+
+    fn indent(&mut self) {
+        self.out.extend(std::iter::repeat_n("  ", self.depth));
+    }
+}
+
+/// The name of the structure, or one made from MSH-9 when the version has none.
+fn root_name(message: &Message) -> String {
+    let header = message.head();
+    let version = Version::nearest(&header.version);
+    if let Some(structure) = validate::structure_in(version, message) {
+        return structure.name().to_owned();
+    }
+    let made = match (header.structure.as_str(), header.trigger_event.as_str()) {
+        ("", "") => header.message_type.clone(),
+        ("", event) => format!("{}_{event}", header.message_type),
+        (structure, _) => structure.to_owned(),
+    };
+    let usable = made.starts_with(|c: char| c.is_ascii_alphabetic())
+        && made.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        && made.len() <= 40
+        && made != FILE_ELEMENT;
+    if usable { made } else { "UNKNOWN".to_owned() }
+}
+
+/// Text with what XML would read as markup written as references. Line feeds and tabs are references too, so that
+/// no editor's line ends change a value.
+fn escaped(out: &mut String, text: &str) {
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '\n' => out.push_str("&#10;"),
+            '\t' => out.push_str("&#9;"),
+            c => out.push(c),
+        }
+    }
+}
+
+struct Place<'s, 'm> {
+    version: Version,
+    segment: &'s Segment<'m>,
+    number: usize,
+}
+
+impl Place<'_, '_> {
+    /// Components, of leaves, of pieces; what is empty at the end of each level is left out.
+    fn leaves(&self, repetition: &Repetition<'_>) -> Result<Vec<Vec<Vec<Piece>>>, XmlError> {
+        if matches!((self.segment.id(), self.number), ("MSH" | "FHS" | "BHS", 1 | 2)) {
+            let text = repetition.value().into_text().into_owned();
+            return Ok(vec![vec![vec![Piece::Text(text)]]]);
+        }
+        let mut components = Vec::new();
+        for component in repetition.components() {
+            let reading = self.segment.message.reading();
+            let mut leaves = Vec::new();
+            for raw in Split::new(component.raw(), reading.delimiters.subcomponent, reading) {
+                leaves.push(self.pieces(raw)?);
+            }
+            trim(&mut leaves);
+            components.push(leaves);
+        }
+        trim(&mut components);
+        Ok(components)
+    }
+
+    fn pieces(&self, raw: &[u8]) -> Result<Vec<Piece>, XmlError> {
+        let path = || format!("{}-{}", self.segment.id(), self.number);
+        let reading = self.segment.message.reading();
+        let text = reading.charset.decode(raw).ok_or_else(|| XmlError::NoText(path()))?;
+        leaf::pieces(&text, &reading.delimiters, reading.charset)
+            .map_err(|c| XmlError::Unmappable { path: path(), character: c.into() })
+    }
+}
+
+fn trim<T>(list: &mut Vec<Vec<T>>) {
+    while list.last().is_some_and(Vec::is_empty) {
+        list.pop();
+    }
+}
+
+/// A batch segment as a message, so that it is read like every other segment. `lead` are the separators: a header
+/// brings its own, a trailer follows those of the header before it.
+fn envelope_message(bytes: &[u8], lead: &[u8]) -> Result<Message, XmlError> {
+    let made = [b"MSH", lead, b"\r", bytes].concat();
+    Ok(Message::parse(made)?)
+}
