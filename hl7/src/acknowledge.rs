@@ -186,6 +186,9 @@ pub fn acknowledge(message: &Message, request: &AckRequest) -> Message {
 /// tells if that can be read, with default delimiters otherwise.
 pub fn reject_unreadable(head: &[u8], request: &AckRequest) -> Vec<u8> {
     let sent = match Message::parse(head) {
+        Ok(file) if file.is_envelope() => {
+            return acknowledge(&crate::batch::stand_in(&file), request).bytes().to_vec();
+        }
         Ok(message) => return acknowledge(&message, request).bytes().to_vec(),
         Err(error) => error,
     };

@@ -1,12 +1,51 @@
 //! What arrived in one go, cut into messages: bare ones, FHS and BHS batches, MLLP blocks saved to a file.
 //!
-//! This holds all bytes in memory, which suits a frame. Streaming of large files, batch answers and outgoing
-//! batches come later and belong here too.
+//! [`split`] holds all bytes in memory, which suits a frame; a [`Splitter`] takes a file of any size and holds one
+//! message at a time, and a [`Survey`] tells what the file holds. [`Wrapper`] writes the lines around outgoing messages.
+
+mod splitter;
+mod survey;
+mod wrapper;
+
+pub use splitter::{Part, Splitter};
+pub use survey::{Envelope, Survey};
+pub use wrapper::{Wrapper, stand_in};
 
 use std::ops::Range;
 
 use crate::finding::Class;
 use crate::{Finding, Severity};
+
+/// Bytes that are kept of what is too long.
+pub const HEAD_BYTES: usize = 64 << 10;
+
+/// Whether the bytes begin with a file or batch header.
+pub fn has_envelope(bytes: &[u8]) -> bool {
+    let bytes = bytes.strip_prefix(&[0xEF, 0xBB, 0xBF]).unwrap_or(bytes);
+    matches!(line_id(bytes.trim_ascii_start()), Some(id) if is_envelope(&id))
+}
+
+/// The id of a line that begins a message or belongs to an envelope.
+fn line_id(text: &[u8]) -> Option<[u8; 3]> {
+    let id: [u8; 3] = text.get(..3)?.try_into().ok()?;
+    let header = matches!(&id, b"MSH" | b"FHS" | b"BHS");
+    let separated = match text.get(3) {
+        None => !header,
+        Some(byte) => byte.is_ascii_punctuation() || (!header && matches!(byte, b'\r' | b'\n')),
+    };
+    (separated && (header || matches!(&id, b"BTS" | b"FTS"))).then_some(id)
+}
+
+fn is_envelope(id: &[u8; 3]) -> bool {
+    matches!(id, b"FHS" | b"BHS" | b"BTS" | b"FTS")
+}
+
+/// The number in the first field of a trailer; none when it has none that can be read.
+fn said_count(line: &[u8]) -> Option<u64> {
+    let text = line.trim_ascii_start().get(4..).unwrap_or_default();
+    let digits = text.split(|byte| !byte.is_ascii_digit()).next().unwrap_or_default();
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
 
 /// Where the messages of an interchange stand.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -66,16 +105,9 @@ impl Iterator for Lines<'_> {
             self.at = next.map_or(bytes.len(), |next| start + next + 1);
             let text = &bytes[start..];
             let blank = text.iter().take_while(|byte| matches!(byte, b' ' | b'\t' | 0)).count();
-            let Some(id) = text.get(blank..blank + 3) else { continue };
-            let header = matches!(id, b"MSH" | b"FHS" | b"BHS");
-            let after = text.get(blank + 3);
-            let separated = match after {
-                None => !header,
-                Some(byte) => byte.is_ascii_punctuation() || (!header && matches!(byte, b'\r' | b'\n')),
-            };
-            if separated && (header || matches!(id, b"BTS" | b"FTS")) {
+            if let Some(id) = text.get(blank..).and_then(line_id) {
                 // A byte-order mark belongs to what follows it.
-                return Some(Line { at: start - mark, id: [id[0], id[1], id[2]] });
+                return Some(Line { at: start - mark, id });
             }
         }
     }
@@ -131,10 +163,7 @@ impl Cutter<'_> {
     }
 
     fn count(&mut self, at: usize, place: &str, found: usize, what: &str) {
-        let line = &self.bytes[at..];
-        let text = line.trim_ascii_start().get(4..).unwrap_or_default();
-        let digits: &[u8] = text.split(|byte| !byte.is_ascii_digit()).next().unwrap_or_default();
-        let said = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse::<usize>().ok());
+        let said = said_count(&self.bytes[at..]).and_then(|said| usize::try_from(said).ok());
         if let Some(said) = said.filter(|said| *said != found) {
             let text = format!("{place} counts {said} {what}; there are {found}");
             self.found.findings.push(Finding::new(Class::Structure, place, 199, text));

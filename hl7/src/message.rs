@@ -108,9 +108,25 @@ impl Message {
         self.0.header.get_or_init(|| self.read_header())
     }
 
+    /// Whether this is a whole file or batch: it begins with FHS or BHS, and only these lines are read.
+    pub fn is_envelope(&self) -> bool {
+        self.0.index.spans.first().is_some_and(|first| matches!(&first.id, b"FHS" | b"BHS"))
+    }
+
     fn read_header(&self) -> Header {
         let Some(header) = self.segment(0) else { return Header::default() };
         let text = |field, component| header.get(field, 1, component, 1).into_text().into_owned();
+        if self.is_envelope() {
+            // FHS and BHS have names and places of their own behind the sixth field.
+            return Header {
+                control_id: header.get(11, 1, 0, 0).into_text().into_owned(),
+                sending_app: text(3, 1),
+                sending_facility: text(4, 1),
+                receiving_app: text(5, 1),
+                receiving_facility: text(6, 1),
+                ..Header::default()
+            };
+        }
         Header {
             message_type: text(9, 1),
             trigger_event: text(9, 2),

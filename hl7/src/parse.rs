@@ -50,7 +50,7 @@ pub enum Unreadable {
     /// There is nothing but white space.
     #[error("the message is empty")]
     Empty,
-    /// The first segment is not MSH.
+    /// The first segment is neither MSH nor the header of a file or batch.
     #[error("the message does not begin with MSH")]
     NoHeader,
     /// MSH-1 or MSH-2 cannot be used.
@@ -115,7 +115,14 @@ pub(crate) fn index(bytes: &[u8], options: &ParseOptions) -> Result<Index, Unrea
         resolved = charset::resolve(options.charset, &declared, mark, &bytes[start..end]);
     }
     drop(declared);
-    scan.segments(scan.position, None);
+    match scan.spans.first() {
+        // Of a file only its own header is read: its messages are read when it is taken apart.
+        Some(first) if first.id == *b"FHS" && bytes[scan.position..end].starts_with(b"BHS") => {
+            scan.segments(scan.position, Some(1));
+        }
+        Some(first) if matches!(&first.id, b"FHS" | b"BHS") => {}
+        _ => scan.segments(scan.position, None),
+    }
 
     if let Some(text) = resolved.oddity {
         findings.push(Finding::new(Class::Charset, "MSH-18", 102, text));
@@ -150,7 +157,7 @@ fn find_header(bytes: &[u8], findings: &mut Vec<Finding>) -> Result<(usize, bool
     if at == bytes.len() {
         return Err(Unreadable::Empty);
     }
-    if !bytes[at..].starts_with(b"MSH") {
+    if !bytes[at..].starts_with(b"MSH") && !crate::batch::has_envelope(&bytes[at..]) {
         return Err(Unreadable::NoHeader);
     }
     if mark {
