@@ -9,6 +9,7 @@ pub mod batch;
 mod charset;
 mod delimiters;
 pub mod dictionary;
+pub mod diff;
 mod edit;
 pub mod escape;
 mod finding;
