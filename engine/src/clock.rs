@@ -31,6 +31,7 @@ impl Clock {
 
     /// Now, cut to microseconds: what is written is what is read back, and what the audit chain hashes.
     #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "this is the clock that everybody else is given")]
     pub fn now(&self) -> DateTime<Utc> {
         let micros = match &self.0 {
             Source::System => Utc::now().timestamp_micros(),

@@ -1,4 +1,5 @@
 //! The message box on a real Postgres: publish, lanes, deliveries, parked work, restart, audit.
+#![expect(clippy::disallowed_methods, reason = "a test stands outside the server")]
 
 mod support;
 

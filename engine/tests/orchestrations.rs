@@ -1,5 +1,5 @@
 //! Instances on a real Postgres: start, send, wait, restart, continue by correlation, timers, tasks.
-
+#![expect(clippy::disallowed_methods, reason = "a test stands outside the server")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
 #[expect(dead_code, reason = "each test file uses a part of it")]

@@ -79,6 +79,7 @@ impl Sandbox {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "this is the one engine")]
 fn build() -> Engine {
     let mut engine = Engine::new_raw();
     ArithmeticPackage::new().register_into_engine(&mut engine);

@@ -23,6 +23,7 @@ use crate::tls_listener::{Peer, TlsListener};
 /// # Errors
 ///
 /// A certificate or key that cannot be read.
+#[expect(clippy::disallowed_methods, reason = "ends with the engine; `serve` waits for it by its handle")]
 pub(crate) fn serve(
     listener: TcpListener,
     engine: &Arc<Engine>,

@@ -29,6 +29,10 @@ pub(crate) struct Peer(pub(crate) SocketAddr);
 
 impl TlsListener {
     /// Accepts on `listener` until `stop`.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "ends with `stop`; a handshake under way owes nobody an answer"
+    )]
     pub(crate) fn new(listener: TcpListener, acceptor: TlsAcceptor, stop: &CancellationToken) -> Self {
         let address = listener.local_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)));
         let (sender, ready) = mpsc::channel(WAITING_MAX);

@@ -1,4 +1,5 @@
 //! A person who decides at the console while the server dies and comes back under her hands.
+#![expect(clippy::disallowed_methods, reason = "a test stands outside the server")]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,4 +1,5 @@
 //! Rules in the console: reading, drafting, testing, trying, publishing, going back.
+#![expect(clippy::disallowed_methods, reason = "a test stands outside the server")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
 mod support;

@@ -1,4 +1,5 @@
 //! A site with one receive location and one send port, a sender, and a receiver that can misbehave.
+#![expect(clippy::disallowed_methods, reason = "a test stands outside the server")]
 #![expect(
     clippy::unwrap_used,
     unreachable_pub,

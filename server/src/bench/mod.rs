@@ -1,5 +1,6 @@
 //! `orderly bench`: the server under load on this machine, with generator, sink and Postgres beside it, as
 //! ratios to what the same machine can do at best in the same run.
+#![expect(clippy::disallowed_methods, reason = "measures from outside the server")]
 
 mod limits;
 mod load;
