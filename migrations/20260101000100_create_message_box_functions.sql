@@ -447,17 +447,3 @@ BEGIN
     RETURN cardinality(p_kind);
 END $$;
 COMMENT ON FUNCTION record_tracking IS 'Tracking rows of one batch and the audit block over them.';
-
--- Rights ----------------------------------------------------------------------------------------------------
-
--- The engine may add to the record, never change it. The role exists where the launcher or an administrator made it.
-DO $$
-BEGIN
-    IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'orderly_engine') THEN
-        GRANT USAGE ON SCHEMA public TO orderly_engine;
-        GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO orderly_engine;
-        GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO orderly_engine;
-        REVOKE UPDATE, DELETE ON message, tracking, audit_block, audit_anchor, access_entry, work, progress, file_content,
-            config_version, config_file FROM orderly_engine;
-    END IF;
-END $$;

@@ -175,8 +175,9 @@ async fn every_sign_in_stands_in_an_unbroken_access_log() {
     console.browser().sign_in("a.lind", "wrong").await;
     let chain = orderly_engine::access::verify(&console.pool).await.unwrap();
     assert_eq!(chain, orderly_engine::access::Chain::Whole { rows: 2 });
+    let mut owner = console.store.owner_for_tests().await.unwrap();
     sqlx::query("UPDATE access_entry SET person = 'p.ray' WHERE number = 1")
-        .execute(&console.pool)
+        .execute(&mut owner)
         .await
         .unwrap();
     let chain = orderly_engine::access::verify(&console.pool).await.unwrap();

@@ -156,9 +156,10 @@ async fn verify_now_proves_an_untouched_message_and_catches_a_changed_one() {
     let browser = console.signed_in("h.nair").await;
     let address = format!("/messages/{}?tab=custody&verify=now", morning.result);
     browser.get(&address).await.expect(StatusCode::OK).says("Unchanged:");
+    let mut owner = console.store.owner_for_tests().await.unwrap();
     sqlx::query("UPDATE tracking SET detail = detail || '\\x00' WHERE message_id = $1 AND kind = 1")
         .bind(morning.result.0)
-        .execute(&console.pool)
+        .execute(&mut owner)
         .await
         .unwrap();
     browser.get(&address).await.says("The record does not fit").says("a tracking row was changed");

@@ -279,7 +279,8 @@ async fn every_look_at_a_patient_is_recorded_before_it_is_shown() {
     assert_eq!(count(&console, "SELECT count(*) FROM access_entry WHERE action = 'task.viewed'").await, 2);
 
     // Where the record cannot be written, nothing is shown.
-    sqlx::query("ALTER TABLE access_entry RENAME TO access_entry_away").execute(&console.pool).await.unwrap();
+    let mut owner = console.store.owner_for_tests().await.unwrap();
+    sqlx::query("ALTER TABLE access_entry RENAME TO access_entry_away").execute(&mut owner).await.unwrap();
     let page = browser.get(&task).await.expect(StatusCode::SERVICE_UNAVAILABLE);
     assert!(!page.body.contains("TANAKA"));
 }
@@ -306,11 +307,8 @@ async fn what_a_message_says_never_becomes_markup() {
     let console = Console::start().await;
     let task = tasks::make(&console, NewTask::default()).await;
     let hostile = support::tasks::RESULT.replace("TANAKA", "<script>alert(1)</script>");
-    sqlx::query("UPDATE message SET body = $1")
-        .bind(hostile.as_bytes())
-        .execute(&console.pool)
-        .await
-        .unwrap();
+    let mut owner = console.store.owner_for_tests().await.unwrap();
+    sqlx::query("UPDATE message SET body = $1").bind(hostile.as_bytes()).execute(&mut owner).await.unwrap();
     sqlx::query("UPDATE task SET title = '<img src=x onerror=alert(1)>'")
         .execute(&console.pool)
         .await

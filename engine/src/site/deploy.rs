@@ -330,7 +330,8 @@ pub(super) async fn apply(
     by: By<'_>,
 ) -> Result<(), Error> {
     let mut tx = store.begin("site: deploy").await?;
-    sqlx::query!("LOCK TABLE config_version IN SHARE ROW EXCLUSIVE MODE").execute(tx.connection()).await?;
+    // One deployment at a time. No table lock: the engine may add versions, not change them, so it may not lock them.
+    sqlx::query!("SELECT pg_advisory_xact_lock(4, 2)").execute(tx.connection()).await?;
     let running: Option<i64> =
         sqlx::query_scalar!("SELECT max(version) FROM config_version").fetch_one(tx.connection()).await?;
     if running != before {

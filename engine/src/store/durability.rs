@@ -1,6 +1,6 @@
 //! What the database server must promise before anything is acknowledged.
 
-use sqlx::PgPool;
+use sqlx::PgConnection;
 
 use super::Error;
 
@@ -14,7 +14,7 @@ pub enum Durability {
 }
 
 impl Durability {
-    pub(super) async fn check(self, pool: &PgPool) -> Result<(), Error> {
+    pub(super) async fn check(self, connection: &mut PgConnection) -> Result<(), Error> {
         if self == Self::NotCheckedForTests {
             return Ok(());
         }
@@ -23,7 +23,7 @@ impl Durability {
                       current_setting('full_page_writes') AS "full_page_writes!",
                       current_setting('synchronous_commit') AS "synchronous_commit!""#
         )
-        .fetch_one(pool)
+        .fetch_one(connection)
         .await?;
         for (setting, value) in [
             ("fsync", settings.fsync),

@@ -2,6 +2,7 @@
 
 mod durability;
 pub mod partition;
+mod role;
 pub mod testing;
 
 use std::sync::atomic::{AtomicI16, AtomicI32, AtomicI64, Ordering};
@@ -9,7 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::{ConnectOptions, PgConnection, Postgres, Transaction};
+use sqlx::{ConnectOptions, Connection, PgConnection, Postgres, Transaction};
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
@@ -41,6 +42,24 @@ pub enum Error {
         value: String,
         /// What it must be.
         wanted: &'static str,
+    },
+    /// Nobody but an administrator can make the role that the engine works as.
+    #[error(
+        "the database user {user} may not act as the role orderly_engine, which adds to the record but never changes \
+         it: let an administrator run `CREATE ROLE orderly_engine NOLOGIN; GRANT orderly_engine TO \"{user}\";`"
+    )]
+    NoEngineRole {
+        /// The user of the connection.
+        user: String,
+    },
+    /// Nobody but the owner can give the engine its rights.
+    #[error(
+        "the database user {user} does not own the tables of orderly: connect as their owner, who brings the schema up \
+         to date and gives the role orderly_engine its rights"
+    )]
+    NotOwner {
+        /// The user of the connection.
+        user: String,
     },
     /// A stored row cannot be read.
     #[error("row {row} of {table} cannot be read: {column}")]
@@ -100,33 +119,36 @@ struct Inner {
 }
 
 impl Store {
-    /// Connects, checks that commits are durable, brings the schema up to date and makes the partitions of the days ahead.
+    /// Connects as the owner of the database, checks that commits are durable and brings the schema up to date; from
+    /// then on works as the role `orderly_engine`, which may add to the record but never change it. Makes the
+    /// partitions of the days ahead.
     ///
     /// # Errors
     ///
-    /// Refuses a server that could lose acknowledged messages; see [`Durability`].
+    /// Refuses a server that could lose acknowledged messages; see [`Durability`]. Fails where the user of `options` does
+    /// not own the tables, or may neither make that role nor act as it.
     pub async fn open(
         options: PgConnectOptions,
         clock: Clock,
         durability: Durability,
     ) -> Result<Self, Error> {
+        let mut owner = own(options.clone()).connect().await?;
+        durability.check(&mut owner).await?;
+        MIGRATIONS.run(&mut owner).await?;
+        role::ensure(&mut owner).await?;
+        owner.close().await?;
         let store = Self::connect(options, clock).await?;
-        durability.check(store.pool()).await?;
-        MIGRATIONS.run(store.pool()).await?;
         partition::ensure_soon(&store).await?;
         Ok(store)
     }
 
-    /// Connects to a database whose schema is up to date.
+    /// Connects to a database whose schema is up to date, as the role `orderly_engine`.
     ///
     /// # Errors
     ///
     /// Fails when the server cannot be reached.
     pub async fn connect(options: PgConnectOptions, clock: Clock) -> Result<Self, Error> {
-        let options = options
-            .application_name("orderly")
-            .log_statements(tracing::log::LevelFilter::Trace)
-            .options([("jit", "off")]);
+        let options = own(options).options([("role", role::ENGINE)]);
         let pool = PgPoolOptions::new()
             .max_connections(12)
             .acquire_timeout(std::time::Duration::from_secs(5))
@@ -161,6 +183,15 @@ impl Store {
     /// Fails when the server cannot be reached.
     pub async fn connection(&self) -> Result<PgConnection, Error> {
         Ok(self.inner.options.connect().await?)
+    }
+
+    /// A connection with the rights of the owner, for tests that do to the record what the engine may not.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the server cannot be reached.
+    pub async fn owner_for_tests(&self) -> Result<PgConnection, Error> {
+        Ok(self.inner.options.clone().options([("role", "none")]).connect().await?)
     }
 
     /// The clock.
@@ -211,6 +242,7 @@ impl Store {
     /// # Errors
     ///
     /// Fails when no connection is free within five seconds or the server is away.
+    #[expect(clippy::disallowed_methods, reason = "this is the one that names them")]
     pub async fn begin(&self, name: &'static str) -> Result<Tx, Error> {
         let transaction = self.inner.pool.begin().await?;
         Ok(Tx {
@@ -244,6 +276,14 @@ impl Store {
             self.inner.wake.notified().await;
         }
     }
+}
+
+/// How every connection of ours is made.
+fn own(options: PgConnectOptions) -> PgConnectOptions {
+    options
+        .application_name("orderly")
+        .log_statements(tracing::log::LevelFilter::Trace)
+        .options([("jit", "off")])
 }
 
 /// A named transaction. What is dropped without [`Tx::commit`] never happened.

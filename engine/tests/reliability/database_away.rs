@@ -1,4 +1,5 @@
 //! The database goes away under load: nobody is told AA for what is not stored, and everything goes on when it is back.
+#![expect(clippy::disallowed_methods, reason = "a test stands outside the server")]
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use std::time::Duration;
 
 use orderly_hl7::Message;
 use orderly_hl7::mllp::{Deframer, FrameLimits, frame};
-use sqlx::{ConnectOptions, Connection};
+use sqlx::Connection;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -72,7 +73,7 @@ async fn cut_off_sessions_cost_no_acknowledged_message_and_nothing_is_recorded_t
     let over = Arc::new(AtomicBool::new(false));
     let senders: Vec<_> =
         (0..4).map(|sender| tokio::spawn(send_all(address, sender, over.clone()))).collect();
-    let mut other = site.engine.store().pool().connect_options().as_ref().clone().connect().await.unwrap();
+    let mut other = site.engine.store().owner_for_tests().await.unwrap();
     for _ in 0..20 {
         sqlx::query(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity

@@ -1,5 +1,7 @@
 //! One message that cannot be handled holds nobody up.
 
+use sqlx::Connection as _;
+
 use crate::flow::{FORWARD, FRAGILE, number, received, run, sound, started};
 use crate::support::{accepted, database, drain, serve};
 
@@ -23,8 +25,9 @@ async fn work_that_cannot_be_stored_is_parked_alone_and_its_neighbours_go_on_in_
     )
     .await;
     // While this is held no turn commits, so that what comes meanwhile is one batch.
-    let mut held = engine.store().begin("test: hold the worker").await.unwrap();
-    sqlx::query("LOCK TABLE progress IN SHARE MODE").execute(held.connection()).await.unwrap();
+    let mut owner = engine.store().owner_for_tests().await.unwrap();
+    let mut held = owner.begin().await.unwrap();
+    sqlx::query("LOCK TABLE progress IN SHARE MODE").execute(&mut *held).await.unwrap();
     for number in 0..20 {
         let message = received(&engine, &number.to_string(), "p1");
         engine.message_box().publish(1, message).await.unwrap();

@@ -134,3 +134,38 @@ async fn every_chain_is_closed_at_shutdown_with_its_last_block() {
     assert!(open.is_empty(), "not closed: {open:?}");
     assert_eq!(number(&engine, "SELECT max(last) FROM audit_chain WHERE purpose = 'record'").await, 1);
 }
+
+/// SQLSTATE of a statement that the engine's own connection is not allowed.
+const NOT_ALLOWED: &str = "42501";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_connections_of_the_engine_can_add_to_the_record_but_not_change_it() {
+    let engine = recorded().await;
+    let tables = [
+        "message",
+        "tracking",
+        "audit_block",
+        "audit_anchor",
+        "access_entry",
+        "work",
+        "progress",
+        "config_version",
+    ];
+    let mut own = engine.store().connection().await.unwrap();
+    for table in tables {
+        for statement in [format!("DELETE FROM {table}"), format!("TRUNCATE {table}")] {
+            let pooled =
+                sqlx::query(sqlx::AssertSqlSafe(statement.clone())).execute(engine.store().pool()).await;
+            let kept = sqlx::query(sqlx::AssertSqlSafe(statement.clone())).execute(&mut own).await;
+            for done in [pooled, kept] {
+                let error = done.expect_err(&statement).into_database_error().unwrap();
+                assert_eq!(error.code().unwrap(), NOT_ALLOWED, "{statement}");
+            }
+        }
+    }
+    let changed = sqlx::query("UPDATE tracking SET config_version = 7").execute(&mut own).await;
+    assert_eq!(changed.unwrap_err().into_database_error().unwrap().code().unwrap(), NOT_ALLOWED);
+    assert!(number(&engine, "SELECT count(*) FROM tracking").await > 0);
+    // What waits is changed all the time.
+    sqlx::query("UPDATE parked SET version = version").execute(&mut own).await.unwrap();
+}
