@@ -171,6 +171,7 @@ impl Engine {
             stop_committers,
         });
         // Versions with open instances are compiled now; what they wait for must be subscribed before anything comes in.
+        engine.orchestrations.hold(crate::port::held_at_start(&engine.store, &engine.current()).await?);
         engine.claim().await?;
         engine.subscribe_older().await?;
         engine.keep_going();

@@ -21,6 +21,10 @@ pub(crate) use log::{keep_reading, load_messages};
 
 /// Work that one lane keeps in memory before it turns to the log.
 const QUEUE_MAX: usize = 4_096;
+/// Bytes of messages that one lane keeps in memory before it turns to the log.
+const QUEUE_BYTES_MAX: usize = 32 << 20;
+/// Bytes of messages of one read of the log; at least one message is read.
+const READ_BYTES_MAX: i64 = 8 << 20;
 /// Rows of one read of the log.
 const READ_MAX: i64 = 200;
 
@@ -39,6 +43,12 @@ pub(crate) struct Item {
     pub(crate) message: Option<Message>,
 }
 
+impl Item {
+    fn bytes(&self) -> usize {
+        self.message.as_ref().map_or(0, |message| message.bytes().len())
+    }
+}
+
 #[derive(Debug)]
 struct Lane {
     epoch: i64,
@@ -49,6 +59,8 @@ struct Lane {
     taken: i64,
     queue: VecDeque<Item>,
     stash: BTreeMap<i64, Item>,
+    /// Bytes of the messages in `queue` and `stash`.
+    bytes: usize,
     /// Highest sequence heard of.
     known: i64,
     /// No unseen row was created before this, less five minutes.
@@ -68,17 +80,40 @@ impl Lane {
         if self.reading || item.sequence <= self.tail() {
             return;
         }
-        if self.queue.len() + self.stash.len() >= QUEUE_MAX {
+        if self.queue.len() + self.stash.len() >= QUEUE_MAX || self.bytes >= QUEUE_BYTES_MAX {
+            self.bytes -= self.stash.values().map(Item::bytes).sum::<usize>();
             self.stash.clear();
             self.reading = true;
-        } else if item.sequence == self.tail() + 1 {
+            return;
+        }
+        self.bytes += item.bytes();
+        if item.sequence == self.tail() + 1 {
             self.queue.push_back(item);
             while let Some(next) = self.stash.remove(&(self.tail() + 1)) {
                 self.queue.push_back(next);
             }
         } else {
-            self.stash.insert(item.sequence, item);
+            let again = self.stash.insert(item.sequence, item);
+            self.bytes -= again.as_ref().map_or(0, Item::bytes);
         }
+    }
+
+    fn pop(&mut self) -> Option<Item> {
+        let item = self.queue.pop_front()?;
+        self.taken += 1;
+        self.bytes -= item.bytes();
+        Some(item)
+    }
+
+    /// What was stashed and came from the log since.
+    fn drop_overtaken(&mut self) {
+        let ahead = self.stash.split_off(&(self.tail() + 1));
+        self.bytes -= self.stash.values().map(Item::bytes).sum::<usize>();
+        self.stash = ahead;
+    }
+
+    fn has_room(&self) -> bool {
+        self.queue.len() < QUEUE_MAX / 16 && self.bytes < QUEUE_BYTES_MAX / 2
     }
 }
 
@@ -131,6 +166,7 @@ impl Lanes {
                 taken: claimed.cursor,
                 queue: VecDeque::new(),
                 stash: BTreeMap::new(),
+                bytes: 0,
                 known: claimed.cursor,
                 seen_at: claimed.cursor_at,
                 reading: true,
@@ -188,8 +224,7 @@ impl Lanes {
             let number = lanes[(start + round) % lanes.len()];
             let Some(lane) = book.lanes.get_mut(&number) else { continue };
             let here = lane.queue.len().min(share).min(most - taken.len());
-            taken.extend(lane.queue.drain(..here));
-            lane.taken += i64::try_from(here).unwrap_or_default();
+            taken.extend((0..here).map_while(|_| lane.pop()));
             if taken.len() >= most {
                 break;
             }
@@ -200,10 +235,17 @@ impl Lanes {
     /// Takes the next work of one lane.
     pub(crate) fn take_one(&self, lane: i32) -> Option<Item> {
         let mut book = self.book();
-        let lane = book.lanes.get_mut(&lane)?;
-        let item = lane.queue.pop_front()?;
-        lane.taken += 1;
-        Some(item)
+        book.lanes.get_mut(&lane)?.pop()
+    }
+
+    /// Place of the work that [`Lanes::take_one`] would give.
+    pub(crate) fn next_sequence(&self, lane: i32) -> Option<i64> {
+        self.book().lanes.get(&lane)?.queue.front().map(|item| item.sequence)
+    }
+
+    /// True when a lane has nothing in memory and nothing to read, or is gone.
+    pub(crate) fn is_drained(&self, lane: i32) -> bool {
+        self.book().lanes.get(&lane).is_none_or(|lane| lane.queue.is_empty() && !lane.reading)
     }
 
     /// The range from the cursor to `to`, for the transaction that consumes it; none when the lane is gone.
@@ -244,7 +286,7 @@ impl Lanes {
         let book = self.book();
         book.lanes
             .iter()
-            .filter(|(_, lane)| lane.reading && lane.queue.len() < QUEUE_MAX / 16)
+            .filter(|(_, lane)| lane.reading && lane.has_room())
             .map(|(number, lane)| Wanted { lane: *number, behind: lane.tail(), seen_at: lane.seen_at })
             .collect()
     }
@@ -279,7 +321,8 @@ impl Lanes {
     }
 
     /// Takes rows that were read from the log, in sequence. False: a row is missing, the lane must stop.
-    pub(crate) fn read(&self, lane: i32, items: Vec<Item>) -> bool {
+    /// `more`: the log was not read to its end.
+    pub(crate) fn read(&self, lane: i32, items: Vec<Item>, more: bool) -> bool {
         let notify;
         {
             let mut book = self.book();
@@ -289,7 +332,6 @@ impl Lanes {
                 *known = (*known).max(newest);
             }
             let Some(lane) = book.lanes.get_mut(&lane) else { return true };
-            let full = items.len() >= usize::try_from(READ_MAX).unwrap_or_default();
             for item in items {
                 if item.sequence <= lane.tail() {
                     continue;
@@ -299,9 +341,11 @@ impl Lanes {
                 }
                 lane.seen_at = item.created_at;
                 lane.known = lane.known.max(item.sequence);
+                lane.bytes += item.bytes();
                 lane.queue.push_back(item);
             }
-            lane.reading = full || lane.tail() < lane.known;
+            lane.drop_overtaken();
+            lane.reading = more || lane.tail() < lane.known;
             notify = lane.notify.clone();
         }
         notify.notify_one();

@@ -13,6 +13,7 @@ pub mod delivery;
 pub mod directory;
 pub mod draft;
 pub mod engine;
+pub mod fault;
 pub mod form_submission;
 pub mod ids;
 pub(crate) mod lane;

@@ -42,6 +42,8 @@ pub(crate) struct Claimed {
     /// The cursor: what is behind it was consumed.
     pub(crate) cursor: i64,
     pub(crate) cursor_at: chrono::DateTime<chrono::Utc>,
+    /// Its owner before never gave it back: it crashed, or lost the database.
+    pub(crate) lost: bool,
 }
 
 impl Node {
@@ -158,10 +160,12 @@ impl Node {
         let claimed = sqlx::query!(
             r#"UPDATE lane l
                   SET node = $1, epoch = l.epoch + 1
-                WHERE l.id = ANY ($2)
+                 FROM lane before
+                WHERE before.id = l.id
+                  AND l.id = ANY ($2)
                   AND (l.node IS NULL OR l.node = $1
                        OR l.node NOT IN (SELECT slot FROM node WHERE expires_at > now()))
-            RETURNING l.id, l.subscriber, l.epoch, l.base"#,
+            RETURNING l.id, l.subscriber, l.epoch, l.base, before.node IS NOT NULL AS "lost!""#,
             self.slot,
             lanes
         )
@@ -191,6 +195,7 @@ impl Node {
                     epoch: lane.epoch,
                     cursor: cursor.map_or(lane.base, |row| row.to_sequence.max(lane.base)),
                     cursor_at: cursor.map_or(chrono::DateTime::UNIX_EPOCH, |row| row.to_created_at),
+                    lost: lane.lost,
                 }
             })
             .collect())
@@ -218,6 +223,7 @@ impl Node {
                 epoch: row.epoch,
                 cursor: row.to_sequence.unwrap_or(0).max(row.base),
                 cursor_at: row.to_created_at.unwrap_or(chrono::DateTime::UNIX_EPOCH),
+                lost: false,
             })
             .collect())
     }

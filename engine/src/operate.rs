@@ -47,13 +47,17 @@ pub async fn work(
     for batch in wanted.chunks(BATCH) {
         let mut tx = store.begin("operate: act on suspended work").await?;
         let mut done = 0;
+        let mut again = Vec::new();
         for (id, version) in batch {
             let acted = match fate {
-                Fate::Resume => parked::resume(&mut tx, *id, *version, who.person, who.reason).await?,
+                Fate::Resume => {
+                    parked::resume(&mut tx, *id, *version, who.person, who.reason, &mut again).await?
+                }
                 Fate::Terminate => parked::terminate(&mut tx, *id, *version, who.person, who.reason).await?,
             };
             done += usize::from(acted == Acted::Done);
         }
+        work::append(&mut tx, &again).await?;
         many.done += done;
         many.changed += batch.len() - done;
         let result = format!("{done} of {}", batch.len());

@@ -8,13 +8,17 @@ mod effects;
 mod inputs;
 mod load;
 mod plan;
+mod suspects;
 mod turns;
 mod versions;
 
+use std::collections::HashSet;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use sqlx::PgConnection;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -29,6 +33,7 @@ use crate::notice::Notices;
 use crate::site::ConfigurationStore;
 use crate::store::{Error, Store};
 use crate::timer::Timers;
+use suspects::Suspects;
 use turns::{Batch, Trouble};
 use versions::Versions;
 
@@ -61,6 +66,10 @@ struct Shared {
     notices: Notices,
     versions: Versions,
     owned: Mutex<Vec<i32>>,
+    /// Lanes of orchestrations that an operator holds: their work and timers wait.
+    held: Mutex<HashSet<i32>>,
+    /// Lanes that were claimed and not looked at yet.
+    claimed: Mutex<Vec<Claimed>>,
     notify: Arc<Notify>,
     busy: AtomicBool,
     /// Lanes came: their timers must be read.
@@ -88,13 +97,21 @@ impl Worker {
             notices: notices.clone(),
             versions: Versions::new(running, stored),
             owned: Mutex::default(),
+            held: Mutex::default(),
+            claimed: Mutex::default(),
             notify: Arc::new(Notify::new()),
             busy: AtomicBool::new(false),
             opened: AtomicBool::new(false),
         });
         let mut connection = store.connection().await?;
         let chain = Chain::open(&mut connection, store, Purpose::Orchestrate).await?;
-        let mover = Mover { shared: shared.clone(), connection, chain, timers: Timers::default() };
+        let mover = Mover {
+            shared: shared.clone(),
+            connection,
+            chain,
+            timers: Timers::default(),
+            suspects: Suspects::default(),
+        };
         tasks.spawn(mover.run(stop.clone()));
         Ok(Self { shared })
     }
@@ -113,10 +130,25 @@ impl Worker {
         for lane in claimed {
             self.shared.lanes.open(lane, self.shared.notify.clone());
         }
-        self.shared.owned().extend(lanes);
+        // Together, so that nothing of a lane is begun before the worker knows whether its owner was lost.
+        let mut owned = self.shared.owned();
+        lock(&self.shared.claimed).extend_from_slice(claimed);
+        owned.extend(lanes);
+        drop(owned);
         self.shared.opened.store(true, Ordering::SeqCst);
         self.shared.notify.notify_one();
         Ok(())
+    }
+
+    /// Holds these lanes and no others: what is under way is finished, the rest waits.
+    pub(crate) fn hold(&self, lanes: HashSet<i32>) {
+        let mut held = lock(&self.shared.held);
+        if *held != lanes {
+            *held = lanes;
+            // Timers are read anew for the lanes that run.
+            self.shared.opened.store(true, Ordering::SeqCst);
+            self.shared.notify.notify_one();
+        }
     }
 
     /// Keeps a configuration that is about to be replaced: its instances run on.
@@ -142,8 +174,20 @@ impl Worker {
 
 impl Shared {
     fn owned(&self) -> std::sync::MutexGuard<'_, Vec<i32>> {
-        self.owned.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.owned)
     }
+
+    /// The owned lanes that are not held, and those that were claimed since the last call.
+    fn open_lanes(&self) -> (Vec<i32>, Vec<Claimed>) {
+        let owned = self.owned();
+        let claimed = std::mem::take(&mut *lock(&self.claimed));
+        let held = lock(&self.held);
+        (owned.iter().copied().filter(|lane| !held.contains(lane)).collect(), claimed)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The loop with its connection and its audit chain.
@@ -152,12 +196,13 @@ struct Mover {
     connection: PgConnection,
     chain: Chain,
     timers: Timers,
+    suspects: Suspects,
 }
 
 impl Mover {
     async fn run(mut self, stop: CancellationToken) {
         while !stop.is_cancelled() {
-            let batch = self.next_batch().await;
+            let (batch, suspected) = self.next_batch().await;
             if batch.is_empty() {
                 self.shared.busy.store(false, Ordering::SeqCst);
                 let now = self.shared.store.clock().now();
@@ -172,7 +217,11 @@ impl Mover {
                 continue;
             }
             self.shared.busy.store(true, Ordering::SeqCst);
-            self.move_all(batch).await;
+            if suspected {
+                self.move_carefully(batch).await;
+            } else {
+                self.move_all(batch).await;
+            }
         }
         self.shared.busy.store(false, Ordering::SeqCst);
         if let Err(error) = self.chain.close(&mut self.connection).await {
@@ -180,34 +229,69 @@ impl Mover {
         }
     }
 
-    async fn next_batch(&mut self) -> Vec<Moved> {
+    /// What to move next, and whether it may be what ended the process before.
+    async fn next_batch(&mut self) -> (Vec<Moved>, bool) {
         if !self.shared.node.may_act() {
-            return Vec::new();
+            return (Vec::new(), false);
         }
         if self.shared.opened.swap(false, Ordering::SeqCst) {
             self.timers.clear();
         }
-        let owned = self.shared.owned().clone();
-        if let Err(error) = self.timers.look(&self.shared.store, &owned).await {
+        let (mut open, claimed) = self.shared.open_lanes();
+        if let Err(error) = self.suspects.note(&mut self.connection, &claimed).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "Could not read what ended the process");
+            lock(&self.shared.claimed).extend(claimed);
+            self.reload().await;
+            return (Vec::new(), false);
+        }
+        if let Err(error) = self.timers.look(&self.shared.store, &open).await {
             tracing::warn!(error = &error as &dyn std::error::Error, "Could not look for timers");
         }
         // Set before the work leaves the lanes, so that nobody sees both empty.
         self.shared.busy.store(true, Ordering::SeqCst);
+        if !self.suspects.is_empty() {
+            let now = self.shared.store.clock().now();
+            let batch = self.suspects.next(&open, &self.shared.lanes, &mut self.timers, now);
+            if !batch.is_empty() {
+                return (batch, true);
+            }
+            open.retain(|lane| !self.suspects.holds(*lane));
+        }
         let due = self.timers.take(self.shared.store.clock().now(), BATCH_MAX);
         let mut batch: Vec<Moved> =
             due.into_iter().map(|due| Moved::Timer { instance: due.instance, token: due.token }).collect();
-        let items = self.shared.lanes.take(&owned, BATCH_MAX);
+        let items = self.shared.lanes.take(&open, BATCH_MAX);
         batch.extend(items.into_iter().map(|item| Moved::Item(Box::new(item))));
-        batch
+        (batch, false)
+    }
+
+    /// Moves what may have ended the process before, noted before it is begun.
+    async fn move_carefully(&mut self, batch: Vec<Moved>) {
+        match self.suspects.begin(&mut self.connection, &batch).await {
+            Ok(true) => self.park_alone(&batch, &Trouble::Deadly).await,
+            Ok(false) => self.move_all(batch.clone()).await,
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "Could not note what is begun");
+                return self.reload().await;
+            }
+        }
+        if let Err(error) = self.suspects.finish(&mut self.connection, &batch).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "Could not note what is done");
+        }
     }
 
     /// Commits a batch, in halves where the whole cannot be.
     async fn move_all(&mut self, batch: Vec<Moved>) {
         let mut rest = vec![(batch, 0_u32)];
         while let Some((mut batch, attempts)) = rest.pop() {
-            let trouble = match self.attempt(&batch).await {
-                Ok(()) => continue,
-                Err(trouble) => trouble,
+            let trouble = match AssertUnwindSafe(self.attempt(&batch)).catch_unwind().await {
+                Ok(Ok(())) => continue,
+                Ok(Err(trouble)) => trouble,
+                Err(_) => {
+                    // Outside of a turn: the connection may be in the middle of something.
+                    self.reconnect().await;
+                    Trouble::Panicked
+                }
             };
             match self.judge(&trouble, attempts) {
                 Verdict::Again => rest.push((batch, attempts + 1)),
@@ -228,7 +312,7 @@ impl Mover {
 
     fn judge(&self, trouble: &Trouble, attempts: u32) -> Verdict {
         let error = match trouble {
-            Trouble::Panicked => return Verdict::Halve,
+            Trouble::Panicked | Trouble::Deadly => return Verdict::Halve,
             Trouble::Store(error) => error,
         };
         let state = error.sql_state().unwrap_or_default();
@@ -284,21 +368,27 @@ impl Mover {
             Trouble::Panicked => {
                 ("panic", "The turn stopped with a defect of the program; nothing of it was kept.")
             }
+            Trouble::Deadly => {
+                ("deadly", "The program ended each time it handled this; nothing of it was kept.")
+            }
             Trouble::Store(_) => ("turn.not_stored", "The turn could not be stored; nothing of it was kept."),
         };
         let shared = self.shared.clone();
         let current = shared.running.load_full();
         let now = shared.store.clock().now();
         for moved in batch {
-            let Moved::Item(item) = moved else {
-                if let Moved::Timer { instance, .. } = moved {
-                    tracing::error!(instance, code, "A timer cannot be fired; its instance is suspended");
-                    self.suspend(*instance, code, text).await;
-                }
-                continue;
-            };
             let mut parking = Batch::new(&shared.store, &current, now, load::Loaded::default());
-            parking.park(item, code, text);
+            let item = match moved {
+                Moved::Item(item) => item.as_ref().clone(),
+                Moved::Timer { instance, token } => {
+                    tracing::error!(instance, code, "A timer cannot be fired; its instance is suspended");
+                    let lane = self.lane_of(*instance).await;
+                    // In the same commit it is no timer any more, so that it does not come back by itself.
+                    parking.plan.fired.push((*instance, *token));
+                    Item { lane, ..load::of_timer(*instance, *token) }
+                }
+            };
+            parking.park(&item, code, text);
             if let Err(error) = self.commit(batch, parking.plan, now).await {
                 tracing::error!(
                     error = &error as &dyn std::error::Error,
@@ -312,6 +402,12 @@ impl Mover {
                 self.suspend(instance, code, text).await;
             }
         }
+    }
+
+    /// Lane of an instance; 0 when it ended meanwhile.
+    async fn lane_of(&mut self, instance: i64) -> i32 {
+        let lane = sqlx::query_scalar!("SELECT lane FROM instance WHERE id = $1", instance);
+        lane.fetch_optional(&mut self.connection).await.ok().flatten().unwrap_or_default()
     }
 
     async fn suspend(&mut self, instance: i64, code: &str, text: &str) {
@@ -331,16 +427,24 @@ impl Mover {
     /// What is in memory may be wrong: connects anew, reads the cursors, goes on from the log.
     async fn reload(&mut self) {
         loop {
+            self.reconnect().await;
+            self.timers.clear();
+            if self.reload_lanes().await.is_ok() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    async fn reconnect(&mut self) {
+        loop {
             if let Ok(mut connection) = self.shared.store.connection().await
                 && let Ok(chain) =
                     Chain::open(&mut connection, &self.shared.store, Purpose::Orchestrate).await
             {
                 self.connection = connection;
                 self.chain = chain;
-                self.timers.clear();
-                if self.reload_lanes().await.is_ok() {
-                    return;
-                }
+                return;
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
         }

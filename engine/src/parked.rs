@@ -6,10 +6,10 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::ids::{MessageId, ParkedId};
+use crate::ids::{InstanceId, MessageId, ParkedId};
 use crate::store::{Error, Tx};
 use crate::tracking::{self, Detail, Entry};
-use crate::work::Kind;
+use crate::work::{Detail as WorkDetail, Kind, NewWork};
 
 /// Code of a message that no subscriber took.
 pub const NO_SUBSCRIBER: &str = "no_subscriber";
@@ -94,7 +94,8 @@ pub enum Acted {
     Changed,
 }
 
-/// Puts suspended or waiting work of a lane back in line, now. Its attempts count from the start again.
+/// Puts suspended or waiting work of a lane back in line, now. Its attempts count from the start again. What an
+/// orchestration shall take comes to the end of its lane: the caller appends `again` as the last thing it does.
 ///
 /// What no subscriber took (no lane) is not resumed here: it is published again as a new message.
 ///
@@ -107,9 +108,33 @@ pub async fn resume(
     version: i32,
     person: &str,
     reason: &str,
+    again: &mut Vec<NewWork>,
 ) -> Result<Acted, Error> {
     let now = tx.store().clock().now();
     let Some(lane) = lock(tx, id).await? else { return Ok(Acted::Changed) };
+    let orchestrated = sqlx::query!(
+        "DELETE FROM parked p
+          USING lane l JOIN subscriber s ON s.id = l.subscriber
+          WHERE p.id = $1 AND p.version = $2 AND l.id = p.lane AND s.kind = 'orchestration'
+      RETURNING p.kind, p.subject, p.key, p.instance, p.detail, p.subscriber",
+        id.0,
+        version
+    )
+    .fetch_optional(tx.connection())
+    .await?;
+    if let Some(row) = orchestrated {
+        again.push(NewWork {
+            lane,
+            kind: Kind::from_number(row.kind).unwrap_or(Kind::Message),
+            subject: row.subject,
+            key: row.key,
+            instance: row.instance.map(InstanceId),
+            detail: row.detail.as_deref().and_then(WorkDetail::decode),
+        });
+        note(tx, tracking::Kind::Resumed, row.subject, row.subscriber, person, "work.resumed", reason)
+            .await?;
+        return Ok(Acted::Done);
+    }
     let row = sqlx::query!(
         r#"UPDATE parked
               SET state = 1, due_at = $3, attempt = 0, first_at = $3, version = version + 1

@@ -4,7 +4,9 @@
 use crate::adapter::mllp::{ConnectionTotal, Counters, Listener, tls};
 use crate::clock::Clock;
 use crate::configuration::{Configuration, MllpReceive, PortState, ReceiveAdapter};
-use crate::current::Running;
+use crate::current::{Current, Running};
+use crate::directory::SubscriberKind;
+use crate::orchestrate::Worker;
 use crate::receive::{Door, Receiver};
 use crate::send::SendPorts;
 use crate::store::{Error, Store};
@@ -30,6 +32,7 @@ pub struct Ports {
     running: Running,
     receiver: Receiver,
     send_ports: SendPorts,
+    orchestrations: Worker,
     clock: Clock,
     data: PathBuf,
     total: ConnectionTotal,
@@ -41,7 +44,12 @@ pub struct Ports {
 
 impl Ports {
     /// The ports of a node; `data` is the folder of `file:` secrets.
-    pub fn new(receiver: Receiver, send_ports: SendPorts, data: PathBuf) -> Arc<Self> {
+    pub fn new(
+        receiver: Receiver,
+        send_ports: SendPorts,
+        orchestrations: Worker,
+        data: PathBuf,
+    ) -> Arc<Self> {
         let (store, running) = (receiver.store.clone(), receiver.running.clone());
         let clock = store.clock().clone();
         Arc::new(Self {
@@ -49,6 +57,7 @@ impl Ports {
             running,
             receiver,
             send_ports,
+            orchestrations,
             clock,
             data,
             total: ConnectionTotal::default(),
@@ -83,8 +92,10 @@ impl Ports {
     /// Fails when the database does; then all stays as it is.
     pub async fn look(&self) -> Result<(), Error> {
         let states = states(&self.store).await?;
-        let configuration = Arc::clone(&self.running.load().configuration);
+        let current = self.running.load_full();
+        let configuration = Arc::clone(&current.configuration);
         self.send_ports.set_held(held(&configuration, &states));
+        self.orchestrations.hold(held_lanes(&current, &states));
         self.open_and_close(&configuration, &states).await;
         Ok(())
     }
@@ -269,6 +280,23 @@ fn held(configuration: &Configuration, states: &States) -> HashSet<String> {
         .collect()
 }
 
+/// Lanes of orchestrations that do not run: their work waits.
+fn held_lanes(current: &Current, states: &States) -> HashSet<i32> {
+    let enlisted = current.configuration.orchestrations.values();
+    let held = enlisted.filter(|enlisted| {
+        let state = states.get(&("orchestration".to_owned(), enlisted.name.clone()));
+        state.copied().unwrap_or(enlisted.state) == PortState::OnHold
+    });
+    let subscribers =
+        held.filter_map(|held| current.directory.subscriber(SubscriberKind::Orchestration, &held.name));
+    subscribers.flat_map(|subscriber| subscriber.lanes.iter().copied()).collect()
+}
+
+/// Lanes of orchestrations that must not begin, before anything of them is taken.
+pub(crate) async fn held_at_start(store: &Store, current: &Current) -> Result<HashSet<i32>, Error> {
+    Ok(held_lanes(current, &states(store).await?))
+}
+
 /// Writes down that an answer put a send port on hold.
 pub(crate) async fn set_held_by_answer(store: &Store, name: &str, reason: &str) -> Result<(), Error> {
     let now = store.clock().now();
@@ -320,7 +348,7 @@ pub async fn start(engine: &crate::engine::Engine, data: PathBuf) -> Result<Outs
         tasks: tasks.clone(),
         stop: engine.stopping().clone(),
     };
-    let ports = Ports::new(receiver, send_ports, data.clone());
+    let ports = Ports::new(receiver, send_ports, engine.orchestrations().clone(), data.clone());
     ports.look().await?;
     tasks.spawn(senders.run());
     tasks.spawn(Arc::clone(&ports).run(engine.stopping().clone()));

@@ -1,13 +1,13 @@
 //! Reading work and messages back from the database.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use orderly_hl7::Message;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
-use super::{Item, Lanes, READ_MAX, Wanted, skew};
+use super::{Item, Lanes, READ_BYTES_MAX, READ_MAX, Wanted, skew};
 use crate::notice::{Notice, Notices};
 use crate::store::{Error, Store};
 use crate::work::{Detail, Kind};
@@ -23,15 +23,16 @@ const WHILE_QUIET: Duration = Duration::from_millis(50);
 pub(crate) async fn read_log(store: &Store, lanes: &Lanes) -> Result<Vec<i32>, Error> {
     let mut broken = Vec::new();
     for wanted in lanes.wanted() {
-        let items = read_lane(store, &wanted).await?;
-        if !lanes.read(wanted.lane, items) {
+        let (items, more) = read_lane(store, &wanted).await?;
+        if !lanes.read(wanted.lane, items, more) {
             broken.push(wanted.lane);
         }
     }
     Ok(broken)
 }
 
-async fn read_lane(store: &Store, wanted: &Wanted) -> Result<Vec<Item>, Error> {
+/// The next work behind the tail, with its messages as far as a read may hold them; true when there may be more.
+async fn read_lane(store: &Store, wanted: &Wanted) -> Result<(Vec<Item>, bool), Error> {
     let rows = sqlx::query!(
         r#"SELECT sequence, created_at, kind, subject, key, instance, detail
              FROM work
@@ -73,11 +74,46 @@ async fn read_lane(store: &Store, wanted: &Wanted) -> Result<Vec<Item>, Error> {
         .filter(|item| matches!(item.kind, Kind::Message | Kind::Answered))
         .map(|item| item.subject)
         .collect();
-    let messages = load_messages(store.pool(), &ids).await?;
+    let (messages, left_out) = load_some(store.pool(), &ids, READ_BYTES_MAX).await?;
+    let mut more = items.len() >= usize::try_from(READ_MAX).unwrap_or_default();
+    if let Some(cut) = items.iter().position(|item| left_out.contains(&item.subject)) {
+        items.truncate(cut);
+        more = true;
+    }
     for item in &mut items {
         item.message = messages.get(&item.subject).cloned();
     }
-    Ok(items)
+    Ok((items, more))
+}
+
+/// As [`load_messages`], the first in the order of `ids` up to so many bytes, at least one; and the ids left out.
+async fn load_some(
+    pool: &PgPool,
+    ids: &[i64],
+    bytes_max: i64,
+) -> Result<(HashMap<i64, Message>, HashSet<i64>), Error> {
+    if ids.is_empty() {
+        return Ok(Default::default());
+    }
+    let rows = sqlx::query!(
+        r#"SELECT m.id AS "id!", CASE WHEN m.before < $2 THEN m.body END AS body
+             FROM (SELECT id, body,
+                          sum(octet_length(body)) OVER (ORDER BY array_position($1, id)) - octet_length(body) AS before
+                     FROM message
+                    WHERE id = ANY ($1)) m"#,
+        ids,
+        bytes_max
+    )
+    .fetch_all(pool)
+    .await?;
+    let left_out = rows.iter().filter(|row| row.body.is_none()).map(|row| row.id).collect();
+    let messages = rows.into_iter().filter_map(|row| Some((row.id, guarded(row.body?)?))).collect();
+    Ok((messages, left_out))
+}
+
+/// Parses a stored message. One that makes the parser panic is one that cannot be read; the reader of the log lives.
+fn guarded(body: Vec<u8>) -> Option<Message> {
+    std::panic::catch_unwind(|| Message::parse(body).ok()).ok().flatten()
 }
 
 /// Loads and parses messages. What cannot be parsed is left out.
@@ -86,7 +122,7 @@ pub(crate) async fn load_messages(pool: &PgPool, ids: &[i64]) -> Result<HashMap<
         return Ok(HashMap::new());
     }
     let rows = sqlx::query!("SELECT id, body FROM message WHERE id = ANY ($1)", ids).fetch_all(pool).await?;
-    Ok(rows.into_iter().filter_map(|row| Some((row.id, Message::parse(row.body).ok()?))).collect())
+    Ok(rows.into_iter().filter_map(|row| Some((row.id, guarded(row.body)?))).collect())
 }
 
 /// Looks whether anything stands behind the tails that memory knows; where it does, the log is read.

@@ -23,9 +23,10 @@ fn item(sequence: i64) -> Item {
 
 fn lane_at(cursor: i64) -> Lanes {
     let lanes = Lanes::default();
-    let claimed = Claimed { lane: 1, subscriber: 1, epoch: 1, cursor, cursor_at: DateTime::UNIX_EPOCH };
+    let claimed =
+        Claimed { lane: 1, subscriber: 1, epoch: 1, cursor, cursor_at: DateTime::UNIX_EPOCH, lost: false };
     lanes.open(&claimed, Arc::new(Notify::new()));
-    assert!(lanes.read(1, Vec::new()));
+    assert!(lanes.read(1, Vec::new(), false));
     lanes
 }
 
@@ -51,9 +52,9 @@ fn a_lane_that_overflowed_reads_the_log_until_it_has_caught_up() {
     lanes.hand_over((1..=much).map(item));
     assert_eq!(taken(&lanes).len(), QUEUE_MAX);
     assert_eq!(lanes.wanted()[0].behind, i64::try_from(QUEUE_MAX).unwrap());
-    lanes.read(1, (much - 9..=much - 5).map(item).collect());
+    lanes.read(1, (much - 9..=much - 5).map(item).collect(), false);
     assert!(!lanes.wanted().is_empty(), "the highest known sequence is not reached");
-    lanes.read(1, (much - 4..=much).map(item).collect());
+    lanes.read(1, (much - 4..=much).map(item).collect(), false);
     assert!(lanes.wanted().is_empty());
     assert_eq!(taken(&lanes).len(), 10);
 }
@@ -62,5 +63,19 @@ fn a_lane_that_overflowed_reads_the_log_until_it_has_caught_up() {
 fn a_gap_in_the_log_is_noticed() {
     let lanes = lane_at(0);
     lanes.look(&[1]);
-    assert!(!lanes.read(1, vec![item(1), item(3)]));
+    assert!(!lanes.read(1, vec![item(1), item(3)], false));
+}
+
+#[test]
+fn large_messages_fill_a_lane_by_their_bytes() {
+    let lanes = lane_at(0);
+    let text = format!("MSH|^~\\&|A|B|||20260301||ORU^R01|1|P|2.5.1\rNTE|1||{}\r", "x".repeat(1 << 20));
+    let large = orderly_hl7::Message::parse(text.into_bytes()).unwrap();
+    let with_body = |sequence| Item { message: Some(large.clone()), ..item(sequence) };
+    lanes.hand_over((1..=100).map(with_body));
+    let there = i64::try_from(super::QUEUE_BYTES_MAX >> 20).unwrap();
+    assert_eq!(lanes.waiting(), [(1, there)], "what came behind them is left to the log");
+    assert!(lanes.wanted().is_empty(), "the log waits until there is room");
+    assert_eq!(taken(&lanes).len(), usize::try_from(there).unwrap());
+    assert_eq!(lanes.wanted()[0].behind, there);
 }

@@ -14,6 +14,7 @@ use super::plan::{Live, Plan, Stand};
 use super::{Moved, effects, inputs};
 use crate::configuration::Configuration;
 use crate::current::Current;
+use crate::fault;
 use crate::ids::{InstanceId, MessageId};
 use crate::lane::Item;
 use crate::message_box::subscription::properties_of;
@@ -29,6 +30,8 @@ pub(super) enum Trouble {
     Store(Error),
     /// A turn panicked.
     Panicked,
+    /// It ended the process too often.
+    Deadly,
 }
 
 impl From<Error> for Trouble {
@@ -334,8 +337,14 @@ impl<'a> Batch<'a> {
         let number = u64::try_from(live.turn + 1).unwrap_or_default();
         let mut state = live.state.take();
         let again = (!definition.sets().is_empty()).then(|| (state.clone(), event.clone()));
-        let mut call =
-            Call { batch: self, definition: &definition, configuration: &configuration, settings: &settings };
+        let mut call = Call {
+            batch: self,
+            definition: &definition,
+            configuration: &configuration,
+            settings: &settings,
+            word,
+            about,
+        };
         let (mut made, asked) = call.turn(instance, orchestration, number, state.take(), event)?;
         if let (false, Some((state, event))) = (asked.is_empty(), again) {
             // The turn opened values that were not looked up before it: look now, and run it again if somebody holds them.
@@ -348,6 +357,8 @@ impl<'a> Batch<'a> {
                     definition: &definition,
                     configuration: &configuration,
                     settings: &settings,
+                    word,
+                    about,
                 };
                 made = call.turn(instance, orchestration, number, state, event)?.0;
             }
@@ -477,6 +488,8 @@ struct Call<'b, 'a> {
     definition: &'b Arc<Definition>,
     configuration: &'b Configuration,
     settings: &'b indexmap::IndexMap<String, orderly_rules::Value>,
+    word: &'static str,
+    about: Option<MessageId>,
 }
 
 type Asked = Vec<(i32, String, [u8; 16])>;
@@ -514,7 +527,13 @@ impl Call<'_, '_> {
             new_message_id: &mut new_message_id,
             held: Some(&held),
         };
-        let made = catch_unwind(AssertUnwindSafe(|| turn(self.definition, state, event, &mut context)));
+        let place = if self.word == "timer" { fault::Place::Timer } else { fault::Place::Turn };
+        let messages = &self.batch.plan.messages;
+        let about = self.about.and_then(|about| messages.get(&about.0));
+        let made = catch_unwind(AssertUnwindSafe(|| {
+            fault::at(place, || about.map(|message| message.header().control_id).unwrap_or_default());
+            turn(self.definition, state, event, &mut context)
+        }));
         let made = made.map_err(|_| Trouble::Panicked)?;
         Ok((made, asked.into_inner()))
     }
