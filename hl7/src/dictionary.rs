@@ -1,7 +1,11 @@
 //! What each version of HL7 v2 from 2.1 to 2.8.2 declares: structures, segments, data types, code tables.
 //!
-//! The facts are embedded and read in place, without allocation. Local segments and profiles of a site come
-//! on top of this later; they have no place in the embedded data.
+//! The facts are embedded and read in place, without allocation; pages nobody asks for are never loaded. What
+//! validation needs of a version is resolved from them when it is first asked for ([`facts`]). Local segments and
+//! profiles of a site come on top ([`crate::profile`]); they have no place in the embedded data.
+
+pub(crate) mod facts;
+pub(crate) mod plan;
 
 const PACKED: &[u8] = include_bytes!("../dictionary/dictionary.bin");
 const NONE: u16 = 0xFFFF;
@@ -101,6 +105,14 @@ impl Map {
         (found < self.count && bytes(self.key(found)) == wanted).then_some(found)
     }
 
+    /// The value under `message_type^trigger_event`, without writing that text.
+    fn find_event(self, message_type: &str, trigger_event: &str) -> Option<usize> {
+        let wanted = || message_type.bytes().chain([b'^']).chain(trigger_event.bytes());
+        let key = |at: usize| bytes(self.key(at)).iter().copied();
+        let found = lower_bound(self.count, |at| key(at).lt(wanted()));
+        (found < self.count && key(found).eq(wanted())).then(|| self.value(found))
+    }
+
     fn keys(self) -> impl Iterator<Item = &'static str> {
         (0..self.count).map(move |at| text(self.key(at)))
     }
@@ -121,11 +133,14 @@ impl Version {
 
     /// The version called `name`, as in MSH-12.
     pub fn find(name: &str) -> Option<Self> {
-        Self::all().find(|version| version.name() == name)
+        Self::all().find(|version| bytes(version.name_id()) == name.as_bytes())
     }
 
     /// The version to read a message by: its own, or the newest one not above it, or the oldest.
     pub fn nearest(name: &str) -> Self {
+        if let Some(own) = Self::find(name) {
+            return own;
+        }
         let numbers =
             |text: &str| -> Vec<u32> { text.split('.').map(|part| part.parse().unwrap_or(0)).collect() };
         let wanted = numbers(name);
@@ -134,7 +149,21 @@ impl Version {
 
     /// The name, as in MSH-12.
     pub fn name(self) -> &'static str {
-        text(u16_at(SECTIONS.versions, usize::from(self.0) * VERSION_BYTES))
+        text(self.name_id())
+    }
+
+    fn name_id(self) -> u16 {
+        u16_at(SECTIONS.versions, usize::from(self.0) * VERSION_BYTES)
+    }
+
+    /// Bytes on the heap that checking messages of this version has taken so far; the embedded facts are not on it.
+    pub fn heap_bytes(self) -> usize {
+        facts::Facts::of(self).heap_bytes()
+    }
+
+    /// Its place among all versions, oldest first.
+    pub(crate) fn number(self) -> u8 {
+        self.0
     }
 
     fn map(self, kind: usize) -> Map {
@@ -154,7 +183,7 @@ impl Version {
 
     /// The structure that carries a trigger event: `ADT` and `A04` give `ADT_A01`.
     pub fn structure_of(self, message_type: &str, trigger_event: &str) -> Option<&'static str> {
-        self.map(1).find(&format!("{message_type}^{trigger_event}")).map(|value| text(value as u16))
+        self.map(1).find_event(message_type, trigger_event).map(|value| text(value as u16))
     }
 
     /// Whether any event of this version has this message type.
@@ -169,7 +198,7 @@ impl Version {
 
     /// What a trigger event means, for people.
     pub fn event_name(self, message_type: &str, trigger_event: &str) -> Option<&'static str> {
-        self.map(2).find(&format!("{message_type}^{trigger_event}")).map(|value| text(value as u16))
+        self.map(2).find_event(message_type, trigger_event).map(|value| text(value as u16))
     }
 
     /// A segment.
@@ -321,13 +350,6 @@ impl Structure {
         let count = usize::from(u16_at(SECTIONS.structures, self.at + 2));
         Nodes { at: self.at + 4, end: self.at + 4 + 8 * count }
     }
-
-    /// Whether a segment has a place anywhere in it.
-    pub fn has_segment(self, id: &str) -> bool {
-        let nodes = self.nodes();
-        let mut all = (nodes.at..nodes.end).step_by(8).map(|at| Node { at });
-        all.any(|node| node.is(id.as_bytes()) && node.kind() == Kind::Segment)
-    }
 }
 
 /// The nodes of one level, in order.
@@ -375,11 +397,6 @@ impl Node {
     /// Segment id or group name.
     pub fn name(self) -> &'static str {
         text(u16_at(SECTIONS.structures, self.at))
-    }
-
-    /// Whether this is its name.
-    pub(crate) fn is(self, name: &[u8]) -> bool {
-        bytes(u16_at(SECTIONS.structures, self.at)) == name
     }
 
     /// How often it must be there.

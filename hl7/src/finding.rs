@@ -47,6 +47,8 @@ pub enum Class {
     Undeclared,
     /// Bytes and declared character set do not agree.
     Charset,
+    /// What only the site's profile asks for.
+    Profile,
     /// A line end, mark or padding outside the standard was repaired; always a note.
     #[default]
     Repair,
@@ -67,6 +69,7 @@ impl Class {
             Self::Cardinality => "cardinality",
             Self::Undeclared => "undeclared",
             Self::Charset => "charset",
+            Self::Profile => "profile",
             Self::Repair => "repair",
             Self::Limit => "limit",
         }

@@ -70,6 +70,17 @@ impl<'m> Segment<'m> {
         Field { raw, reading: self.message.reading(), whole: header && number <= 2 }
     }
 
+    /// The bytes of field `number`; empty when absent. In a header segment only from field 2 on.
+    pub(crate) fn raw_field(&self, number: usize) -> &'m [u8] {
+        let marks = self.message.marks(&self.span);
+        let Some(place) = number.checked_sub(1 + usize::from(counts_separator(&self.span.id))) else {
+            return b"";
+        };
+        let Some(mark) = marks.get(place) else { return b"" };
+        let end = marks.get(place + 1).map_or(self.span.end, |mark| *mark);
+        &self.message.bytes()[*mark as usize + 1..end as usize]
+    }
+
     /// All written fields from number 1 on.
     pub fn fields(&self) -> impl Iterator<Item = Field<'m>> + use<'m> {
         let segment = *self;

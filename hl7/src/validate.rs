@@ -1,20 +1,28 @@
-//! Checks a message against what its version of the standard declares.
+//! Checks a message against what its version of the standard declares, and against a profile of a site.
 //!
-//! Levels of the reference: header, structure, fields and tables. Profiles and site rules come on top later.
-//! Every finding has a class, and a site gives a verdict on each class.
+//! The levels of the reference, each with all those before it: what parsing found, header, structure, fields, tables,
+//! profile. Business rules come after these, in orchestrations. Every finding has a class, and a site gives a
+//! verdict on each class.
 
 mod field;
 mod header;
+mod profile;
+mod rules;
 mod structure;
+mod value;
 
 use std::collections::BTreeMap;
+
+use std::sync::Arc;
 
 pub use structure::{Group, groups};
 
 use serde::{Deserialize, Serialize};
 
-use crate::dictionary::{Row, Structure, Version};
+use crate::dictionary::{Structure, Version};
+use crate::profile::Profile;
 use crate::{Class, Finding, Header, Message, Segment, Severity};
+use rules::Rules;
 
 /// How deep to look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -22,11 +30,41 @@ use crate::{Class, Finding, Header, Message, Segment, Severity};
 pub enum Level {
     /// Not at all; what parsing found still counts.
     None,
-    /// Header, segments, order and groups.
+    /// Whether the message is one that can be taken: MSH-9 to MSH-12.
+    Header,
+    /// Also segments, order and groups.
     Structure,
-    /// Also fields, types, tables and lengths.
+    /// Also fields: presence, repetition, type, length.
+    Fields,
+    /// Also codes of tables: all that the standard says.
     #[default]
     Standard,
+    /// Also what a profile of the site says.
+    Profile,
+}
+
+impl Level {
+    /// All levels with the words of site files and the command line.
+    pub const ALL: [(&'static str, Self); 6] = [
+        ("none", Self::None),
+        ("header", Self::Header),
+        ("structure", Self::Structure),
+        ("fields", Self::Fields),
+        ("standard", Self::Standard),
+        ("profile", Self::Profile),
+    ];
+}
+
+/// How strictly segments are matched to the structure.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Matching {
+    /// As the standard asks of receivers: what is out of order or not expected is attached to the nearest place and
+    /// told as a warning or note.
+    #[default]
+    Lenient,
+    /// What is out of order, too often or not expected is an error.
+    Strict,
 }
 
 /// What a class of findings means for a message.
@@ -48,6 +86,10 @@ pub enum Verdict {
 pub struct Validation {
     /// How deep to look.
     pub level: Level,
+    /// How strictly segments are matched.
+    pub matching: Matching,
+    /// What the site says, for level `profile`.
+    pub profile: Option<Arc<Profile>>,
     /// Verdicts that differ from the usual ones.
     pub verdicts: BTreeMap<Class, Verdict>,
     /// At most so many findings.
@@ -62,6 +104,8 @@ impl Default for Validation {
     fn default() -> Self {
         Self {
             level: Level::Standard,
+            matching: Matching::Lenient,
+            profile: None,
             verdicts: BTreeMap::new(),
             most: 100,
             versions: None,
@@ -88,15 +132,21 @@ pub fn validate(message: &Message, validation: &Validation) -> Vec<Finding> {
     for finding in message.findings() {
         report.push(finding.clone());
     }
-    if validation.level >= Level::Structure {
+    if validation.level >= Level::Header {
         let header = message.head();
-        header::check(header, &mut report);
-        let version = Version::nearest(&header.version);
-        if let Some(structure) = structure_of(version, header) {
-            structure::check(message, structure, version, &mut report);
+        let profile = validation.profile.as_deref().filter(|_| validation.level >= Level::Profile);
+        let rules = Rules::of(message, profile);
+        header::check(header, profile, &mut report);
+        if validation.level >= Level::Structure
+            && let Some(plan) = rules.plan_of(header)
+        {
+            structure::check(message, plan, rules, &mut report);
         }
-        if validation.level >= Level::Standard {
-            field::check(message, version, &mut report);
+        if validation.level >= Level::Fields {
+            field::check(message, rules, &mut report);
+        }
+        if let Some(profile) = profile {
+            profile::check(message, profile, rules.version(), &mut report);
         }
     }
     report.findings
@@ -116,22 +166,22 @@ fn structure_of(version: Version, header: &Header) -> Option<Structure> {
         .or_else(|| version.structure(&header.message_type))
 }
 
-/// Counts occurrences of segments and remembers what the version says about each id.
-struct Counts {
-    version: Version,
-    seen: Vec<([u8; 3], Seen)>,
+/// Counts occurrences of segments and remembers what is asked of each id.
+struct Counts<'r> {
+    rules: Rules<'r>,
+    seen: smallvec::SmallVec<[([u8; 3], Seen); 24]>,
 }
 
 #[derive(Clone, Copy)]
 struct Seen {
-    row: Option<Row>,
+    row: Option<u16>,
     /// How often it has occurred, this time included.
     occurrence: u32,
 }
 
-impl Counts {
-    fn new(version: Version) -> Self {
-        Self { version, seen: Vec::with_capacity(16) }
+impl<'r> Counts<'r> {
+    fn new(rules: Rules<'r>) -> Self {
+        Self { rules, seen: smallvec::SmallVec::new() }
     }
 
     fn next(&mut self, segment: &Segment<'_>) -> Seen {
@@ -140,7 +190,7 @@ impl Counts {
             seen.occurrence += 1;
             return *seen;
         }
-        let seen = Seen { row: self.version.segment(segment.id()), occurrence: 1 };
+        let seen = Seen { row: self.rules.segment(id), occurrence: 1 };
         self.seen.push((id, seen));
         seen
     }
@@ -156,6 +206,20 @@ impl Report<'_> {
     fn find(&mut self, class: Class, path: impl Into<String>, code: u16, text: impl Into<String>) {
         if !self.is_silent(class) {
             self.push(Finding::new(class, path, code, text));
+        }
+    }
+
+    /// A finding whose severity is not the usual one of its class; a verdict of the site still decides.
+    fn find_as(
+        &mut self,
+        severity: Severity,
+        class: Class,
+        path: impl Into<String>,
+        code: u16,
+        text: impl Into<String>,
+    ) {
+        if !self.is_silent(class) {
+            self.push(Finding { severity, ..Finding::new(class, path, code, text) });
         }
     }
 

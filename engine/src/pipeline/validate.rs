@@ -33,6 +33,7 @@ fn settings(inbound: &Inbound) -> Validation {
         most: asked.most as usize,
         versions: list(&inbound.versions),
         processing_ids: list(&inbound.processing_ids),
+        ..Validation::default()
     }
 }
 

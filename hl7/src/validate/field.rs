@@ -1,15 +1,18 @@
-//! Fields, components and their types, tables and lengths.
+//! Fields, components and their types, tables and lengths, checked on the bytes as they stand.
+//!
+//! One look at the bytes of a field tells which separators it has at all; most have none and are one value. Text is
+//! decoded only where a value has escapes or characters beyond ASCII. Paths and sentences are written only when
+//! something is found.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
-use super::Report;
-use crate::dictionary::{Element, Optionality, Row, Version};
-use crate::time::{TimeOfDay, Timestamp};
-use crate::{Class, Component, Field, Message, Repetition, Segment, Value};
-
-/// Tables that the header checks or that the facts hold only in part.
-const TABLES_LEFT_OUT: [&str; 6] = ["0003", "0076", "0104", "0125", "0354", "0357"];
+use super::rules::Rules;
+use super::{Report, value};
+use crate::dictionary::facts::{Check, Flags, Form, NOTHING};
+use crate::profile::Asked;
+use crate::segment::{Reading, Split};
+use crate::{Class, Level, Message, Segment, Value};
 
 /// Whether a text is a value type of OBX-2 in any version, table 0125.
 #[rustfmt::skip]
@@ -22,15 +25,53 @@ fn is_value_type(text: &str) -> bool {
     )
 }
 
-pub(super) fn check(message: &Message, version: Version, report: &mut Report<'_>) {
-    let mut counts = super::Counts::new(version);
-    for segment in message.segments() {
+const PLAIN: u8 = 1;
+const REPETITION: u8 = 2;
+const COMPONENT: u8 = 4;
+const SUBCOMPONENT: u8 = 8;
+/// Escapes and bytes beyond ASCII: the value must be decoded before it is looked at.
+const ENCODED: u8 = 16;
+
+pub(super) fn check(message: &Message, rules: Rules<'_>, report: &mut Report<'_>) {
+    let mut counts = super::Counts::new(rules);
+    let mut segments = message.segments();
+    let Some(first) = segments.next() else { return };
+    let reading = message.reading();
+    let tables = report.validation.level >= Level::Standard && !report.is_silent(Class::Table);
+    let mut check = Walk {
+        rules,
+        reading,
+        classes: classes(reading),
+        tables,
+        segment: first,
+        place: Place::default(),
+        told: None,
+        report,
+    };
+    for segment in std::iter::once(first).chain(segments) {
         let seen = counts.next(&segment);
-        if let Some(row) = seen.row {
-            let place = Place { occurrence: seen.occurrence, ..Place::default() };
-            Check { version, segment, place, report }.segment(row);
+        if let Some(row) = seen.row.filter(|row| *row != NOTHING) {
+            check.place = Place { occurrence: seen.occurrence, ..Place::default() };
+            check.segment = segment;
+            check.segment(rules.row(row));
         }
     }
+}
+
+fn classes(reading: Reading) -> [u8; 256] {
+    let mut classes = [PLAIN; 256];
+    classes[0x80..].fill(ENCODED);
+    classes[0x1B] = ENCODED;
+    let delimiters = reading.delimiters;
+    classes[usize::from(delimiters.repetition)] = REPETITION;
+    classes[usize::from(delimiters.component)] = COMPONENT;
+    if let Some(subcomponent) = delimiters.subcomponent {
+        classes[usize::from(subcomponent)] = SUBCOMPONENT;
+    }
+    if let Some(escape) = delimiters.escape {
+        classes[usize::from(escape)] = ENCODED;
+    }
+    classes
 }
 
 /// The path of the value in hand, written only when something is found.
@@ -68,239 +109,374 @@ impl Place {
     }
 }
 
-struct Check<'c, 'm, 'v> {
-    version: Version,
+/// Some bytes of a field and which classes of bytes they have.
+#[derive(Clone, Copy)]
+struct Bytes<'m> {
+    raw: &'m [u8],
+    mask: u8,
+}
+
+impl Bytes<'_> {
+    fn has(self, class: u8) -> bool {
+        self.mask & class != 0
+    }
+
+    /// Nothing but separators, which carry no meaning at the end.
+    fn is_blank(self) -> bool {
+        !self.has(PLAIN | ENCODED)
+    }
+
+    fn is_delete(self) -> bool {
+        self.raw == b"\"\""
+    }
+}
+
+struct Walk<'c, 'm, 'r, 'v> {
+    rules: Rules<'r>,
+    reading: Reading,
+    classes: [u8; 256],
+    /// Whether codes are looked up.
+    tables: bool,
     segment: Segment<'m>,
     place: Place,
+    /// The type that the last OBX-2 named.
+    told: Option<(&'m [u8], Option<Check>)>,
     report: &'c mut Report<'v>,
 }
 
-impl<'m> Check<'_, 'm, '_> {
+impl<'m, 'r> Walk<'_, 'm, 'r, '_> {
     fn find(&mut self, class: Class, code: u16, text: String) {
         let path = self.place.path(self.segment.id());
         self.report.find(class, path, code, text);
     }
 
-    fn segment(&mut self, row: Row) {
-        let header = self.segment.id() == "MSH";
-        for (number, element) in row.elements() {
+    fn bytes(&self, raw: &'m [u8]) -> Bytes<'m> {
+        let mask = raw.iter().fold(0, |mask, byte| mask | self.classes[usize::from(*byte)]);
+        Bytes { raw, mask }
+    }
+
+    fn split(&self, bytes: Bytes<'m>, class: u8) -> Split<'m> {
+        let delimiters = self.reading.delimiters;
+        let separator = match class {
+            _ if !bytes.has(class) => None,
+            REPETITION => Some(delimiters.repetition),
+            COMPONENT => Some(delimiters.component),
+            _ => delimiters.subcomponent,
+        };
+        Split::new(Some(bytes.raw), separator, self.reading)
+    }
+
+    fn segment(&mut self, row: &'r [Check]) {
+        let header = crate::path::is_header(&self.segment.span.id);
+        let message_header = &self.segment.span.id == b"MSH";
+        let count = self.segment.field_count();
+        for (index, check) in row.iter().enumerate() {
+            let number = index + 1;
             // The separators, and what the header check looks at.
-            if header && matches!(number, 1 | 2 | 9..=12) {
+            if header && number <= 2 || message_header && matches!(number, 9..=12) {
                 continue;
             }
-            self.place.at(number, 0, 0, 0);
-            self.field(self.segment.field(number), number, element);
+            let raw = if number > count { b"" } else { self.segment.raw_field(number) };
+            if !raw.is_empty() {
+                self.field(raw, number, check);
+            } else if check.asks_when_empty() {
+                self.empty(number, check);
+            }
         }
-        for number in row.count() + 1..=self.segment.field_count() {
-            if !is_blank(self.segment.field(number).raw(), &self.segment) {
+        for number in row.len() + 1..=count {
+            if !self.bytes(self.segment.raw_field(number)).is_blank() {
                 self.place.at(number, 0, 0, 0);
                 self.find(Class::Undeclared, 199, "the version has no such field".to_owned());
             }
         }
     }
 
-    fn field(&mut self, field: Field<'m>, number: usize, element: Element) {
-        if is_blank(field.raw(), &self.segment) {
+    fn empty(&mut self, number: usize, check: &Check) {
+        if check.flags.has(Flags::REQUIRED) {
             // OBX-2 and 5 may be empty by the status in OBX-11; OBX-4 is conditional where the facts of 2.8 say required.
-            let empty_result = self.segment.id() == "OBX" && matches!(number, 2 | 4 | 5);
-            if element.optionality() == Optionality::Required && !empty_result {
-                self.find(Class::Required, 101, format!("{} is required", element.name()));
-            }
-            return;
-        }
-        if element.optionality() == Optionality::Withdrawn {
-            self.find(
-                Class::Undeclared,
-                199,
-                format!("{} is no longer used in this version", element.name()),
-            );
-            return;
-        }
-        if let Some(most) = element.repetitions_max().filter(|most| *most > 0) {
-            // Text in OBX-5 uses the repetition separator as a line break, and parameters of queries repeat.
-            let free = element.datatype() == "varies";
-            let extra = |repetition: Repetition<'_>| !is_blank(repetition.raw(), &self.segment);
-            if !free && field.repetitions().skip(usize::from(most)).any(extra) {
-                self.find(
-                    Class::Cardinality,
-                    198,
-                    format!("{} may occur {most} times at most", element.name()),
-                );
+            let empty_result = &self.segment.span.id == b"OBX" && matches!(number, 2 | 4 | 5);
+            if !empty_result {
+                self.place.at(number, 0, 0, 0);
+                self.find(Class::Required, 101, format!("{} is required", self.rules.name(check)));
             }
         }
-        for (index, repetition) in field.repetitions().enumerate() {
+        if check.rule != NOTHING && self.rules.asked(check).is_some_and(|asked| asked.required) {
+            self.place.at(number, 0, 0, 0);
+            self.lacking(check);
+        }
+    }
+
+    fn field(&mut self, raw: &'m [u8], number: usize, check: &Check) {
+        let field = self.bytes(raw);
+        if field.is_blank() {
+            return self.empty(number, check);
+        }
+        if check.flags.has(Flags::GAP) {
+            return;
+        }
+        self.place.at(number, 0, 0, 0);
+        let asked = self.rules.asked(check);
+        if asked.is_some_and(|asked| asked.forbidden) {
+            let text = format!("{} must be empty by the profile", self.rules.name(check));
+            return self.find(Class::Profile, 199, text);
+        }
+        if check.flags.has(Flags::WITHDRAWN) {
+            let text = format!("{} is no longer used in this version", self.rules.name(check));
+            return self.find(Class::Undeclared, 199, text);
+        }
+        if field.has(REPETITION) || asked.is_some_and(|asked| asked.least > 1) {
+            self.cardinality(field, check, asked);
+        }
+        if check.flags.has(Flags::RAW) {
+            return;
+        }
+        if !field.has(REPETITION) {
+            self.place.at(number, 1, 0, 0);
+            return self.repetition(field, check);
+        }
+        for (index, raw) in self.split(field, REPETITION).enumerate() {
             self.place.at(number, index + 1, 0, 0);
-            if !is_blank(repetition.raw(), &self.segment) {
-                self.repetition(repetition, element);
+            let repetition = self.bytes(raw);
+            if !repetition.is_blank() {
+                self.repetition(repetition, check);
             }
         }
     }
 
-    fn repetition(&mut self, repetition: Repetition<'m>, element: Element) {
-        self.length(repetition, element);
-        if repetition.raw() == Some(b"\"\"") {
+    fn cardinality(&mut self, field: Bytes<'m>, check: &Check, asked: Option<&Asked>) {
+        // Text in OBX-5 uses the repetition separator as a line break, and parameters of queries repeat.
+        let most = if check.form == Form::Varies { 0 } else { usize::from(check.most) };
+        if most > 0 && self.split(field, REPETITION).skip(most).any(|raw| !self.bytes(raw).is_blank()) {
+            let text = format!("{} may occur {most} times at most", self.rules.name(check));
+            self.find(Class::Cardinality, 198, text);
+        }
+        let Some(asked) = asked else { return };
+        let count = self.split(field, REPETITION).filter(|raw| !self.bytes(raw).is_blank()).count();
+        if count < usize::from(asked.least) || asked.most.is_some_and(|most| count > usize::from(most)) {
+            let range = match asked.most {
+                Some(most) => format!("{} to {most} times", asked.least),
+                None => format!("{} times at least", asked.least),
+            };
+            let text = format!("{} occurs {range} by the profile", self.rules.name(check));
+            self.find(Class::Profile, 198, text);
+        }
+    }
+
+    fn repetition(&mut self, repetition: Bytes<'m>, check: &Check) {
+        self.length(repetition, check);
+        if repetition.is_delete() {
             return;
         }
-        let told = if element.datatype() == "varies" { Some(self.told_type()) } else { None };
-        let row = match &told {
-            Some(told) if told.is_empty() => return,
-            Some(told) => self.version.datatype(told),
-            None => self.version.datatype_of(element),
-        };
-        let name: &str = told.as_deref().unwrap_or(element.datatype());
-        let Some(row) = row else {
-            self.leaf(repetition.component(1), name, Some(element));
-            if is_split(name) && repetition.components().nth(1).is_some() {
-                self.find(Class::Undeclared, 102, format!("type {name} has no components"));
+        if check.rule != NOTHING {
+            self.asked(repetition, check);
+        }
+        if check.form != Form::Varies {
+            return self.typed(repetition, check, check, None);
+        }
+        if &self.segment.span.id == b"OBX" && self.place.field == 5 {
+            let told = self.segment.raw_field(2);
+            if let Some(told_check) = self.told_type(told) {
+                self.typed(repetition, &told_check, check, std::str::from_utf8(told).ok());
+            }
+        }
+    }
+
+    /// A repetition whose type is that of `kind`; `told` is its name where another field told it.
+    fn typed(&mut self, repetition: Bytes<'m>, kind: &Check, check: &Check, told: Option<&str>) {
+        let name = |walk: &Self| told.unwrap_or_else(|| walk.rules.datatype_name(check)).to_owned();
+        if kind.row == NOTHING {
+            let single = kind.flags.has(Flags::SINGLE) && repetition.has(COMPONENT);
+            let first = match repetition.has(COMPONENT) {
+                true => self.split(repetition, COMPONENT).next().map_or(repetition, |raw| self.bytes(raw)),
+                false => repetition,
+            };
+            let codes = if told.is_some() { NOTHING } else { check.codes };
+            self.leaf(first, kind, codes, None);
+            if single && self.split(repetition, COMPONENT).nth(1).is_some() {
+                self.find(Class::Undeclared, 102, format!("type {} has no components", name(self)));
             }
             return;
-        };
-        let mut components = repetition.components();
-        for number in 1..=row.count() {
-            let component = components.next();
-            let Some(part) = row.element(number) else { continue };
-            let Some(component) = component.filter(|component| !is_blank(component.raw(), &self.segment))
-            else {
-                if part.optionality() == Optionality::Required {
-                    self.place.component = number;
-                    self.find(Class::Required, 101, format!("{} is required", part.name()));
-                }
+        }
+        let row = self.rules.row(kind.row);
+        let mut components = self.split(repetition, COMPONENT);
+        for (index, part) in row.iter().enumerate() {
+            let component = components.next().map(|raw| self.bytes(raw));
+            if component.is_none() && !kind.flags.has(Flags::ASKS_INSIDE) {
+                break;
+            }
+            if part.flags.has(Flags::GAP) {
+                continue;
+            }
+            let Some(component) = component.filter(|component| !component.is_blank()) else {
+                self.place.component = index + 1;
+                self.missing_component(part);
                 continue;
             };
-            self.place.component = number;
-            // The table of a coded field is that of its first component.
-            let table = if number == 1 && !part.has_table() { element } else { part };
-            self.component(component, repetition, part, table);
+            self.place.component = index + 1;
+            self.component(component, repetition, part, check);
         }
-        if components.any(|extra| !is_blank(extra.raw(), &self.segment)) {
-            self.place.component = row.count() + 1;
-            self.find(
-                Class::Undeclared,
-                102,
-                format!("type {name} has {} components in this version", row.count()),
-            );
+        if components.any(|extra| !self.bytes(extra).is_blank()) {
+            self.place.component = row.len() + 1;
+            let text = format!("type {} has {} components in this version", name(self), row.len());
+            self.find(Class::Undeclared, 102, text);
         }
     }
 
-    fn component(
-        &mut self,
-        component: Component<'m>,
-        repetition: Repetition<'m>,
-        part: Element,
-        table: Element,
-    ) {
-        let Some(row) = self.version.datatype_of(part) else {
-            // A code of a system of the sender's own is not in our table.
-            let foreign = self.place.component == 1
-                && table.has_table()
-                && !part.has_table()
-                && repetition.component(3).value().text().is_some_and(|system| !system.starts_with("HL7"));
-            self.leaf(component, part.datatype(), (!foreign).then_some(table));
-            return;
-        };
-        for (index, value) in component.subcomponents().enumerate() {
-            if let (Value::Text(text), Some(inner)) = (&value, row.element(index + 1)) {
+    fn missing_component(&mut self, part: &Check) {
+        if part.flags.has(Flags::REQUIRED) {
+            self.find(Class::Required, 101, format!("{} is required", self.rules.name(part)));
+        }
+        if part.rule != NOTHING && self.rules.asked(part).is_some_and(|asked| asked.required) {
+            self.lacking(part);
+        }
+    }
+
+    fn lacking(&mut self, check: &Check) {
+        let text = format!("{} is required by the profile", self.rules.name(check));
+        self.find(Class::Profile, 101, text);
+    }
+
+    fn component(&mut self, component: Bytes<'m>, repetition: Bytes<'m>, part: &Check, field: &Check) {
+        if part.rule != NOTHING {
+            self.asked(component, part);
+        }
+        if part.row == NOTHING {
+            // The table of a coded field is that of its first component.
+            let inherited = self.place.component == 1 && !part.flags.has(Flags::TABLE);
+            let codes = if inherited { field.codes } else { part.codes };
+            return self.leaf(component, part, codes, inherited.then_some(repetition));
+        }
+        let row = self.rules.row(part.row);
+        for (index, (raw, inner)) in self.split(component, SUBCOMPONENT).zip(row).enumerate() {
+            let value = self.bytes(raw);
+            self.place.subcomponent = index + 1;
+            if value.raw.is_empty() {
+                self.missing_subcomponent(inner);
+            } else {
+                if inner.rule != NOTHING {
+                    self.asked(value, inner);
+                }
+                self.leaf(value, inner, inner.codes, None);
+            }
+        }
+        if self.rules.overlay.is_some() {
+            let written = self.split(component, SUBCOMPONENT).count();
+            for (index, inner) in row.iter().enumerate().skip(written) {
                 self.place.subcomponent = index + 1;
-                self.primitive(text, inner.datatype());
-                self.table(text, inner.datatype(), inner);
+                self.missing_subcomponent(inner);
             }
         }
         self.place.subcomponent = 0;
     }
 
-    fn leaf(&mut self, component: Component<'m>, name: &str, table: Option<Element>) {
-        let table = table.filter(|table| table.has_table());
-        if table.is_none() && !matches!(name, "NM" | "SI" | "DT" | "DTM" | "TS" | "TM") {
-            return;
-        }
-        if let Value::Text(text) = component.value() {
-            self.primitive(&text, name);
-            if let Some(table) = table {
-                self.table(&text, name, table);
-            }
+    /// What the standard requires inside a component is not asked for: senders leave it out everywhere.
+    fn missing_subcomponent(&mut self, inner: &Check) {
+        if inner.rule != NOTHING && self.rules.asked(inner).is_some_and(|asked| asked.required) {
+            self.lacking(inner);
         }
     }
 
-    /// The type that OBX-2 gives OBX-5; empty when nothing tells.
-    fn told_type(&mut self) -> Cow<'m, str> {
-        if self.segment.id() != "OBX" || self.place.field != 5 {
-            return Cow::Borrowed("");
+    /// A single value; `repetition` is given where the codes are those of the whole field.
+    fn leaf(&mut self, leaf: Bytes<'m>, kind: &Check, codes: u16, repetition: Option<Bytes<'m>>) {
+        let looked_up = codes != NOTHING && self.tables && kind.flags.has(Flags::CODED);
+        if matches!(kind.form, Form::Text | Form::Varies) && !looked_up || leaf.is_delete() {
+            return;
         }
-        let told = self.segment.get(2, 1, 0, 0).into_text();
-        if told.is_empty() || is_value_type(&told) || self.version.datatype(&told).is_some() {
-            return told;
+        let Some(text) = self.text(leaf) else { return };
+        if let Some(what) = value::lacks(kind.form, &text) {
+            let text = format!("type {} asks for {what}", self.rules.datatype_name(kind));
+            self.find(Class::Datatype, 102, text);
         }
-        if self.place.repetition == 1 {
+        if !looked_up || self.rules.codes(codes).contains(&text) {
+            return;
+        }
+        // A code of a system of the sender's own is not in our table.
+        let foreign = repetition.and_then(|repetition| self.split(repetition, COMPONENT).nth(2));
+        let foreign = foreign.map(|raw| self.bytes(raw)).and_then(|raw| self.text(raw));
+        if foreign.is_none_or(|system| system.starts_with(b"HL7")) {
+            let text = format!("the code is not in table {}", self.rules.codes(codes).name);
+            self.find(Class::Table, 103, text);
+        }
+    }
+
+    /// The decoded text; none where there is no text.
+    fn text(&self, bytes: Bytes<'m>) -> Option<Cow<'m, [u8]>> {
+        if !bytes.has(ENCODED) {
+            return (!bytes.raw.is_empty() && !bytes.is_delete()).then_some(Cow::Borrowed(bytes.raw));
+        }
+        match self.reading.value(Some(bytes.raw), false) {
+            Value::Text(Cow::Borrowed(text)) => Some(Cow::Borrowed(text.as_bytes())),
+            Value::Text(Cow::Owned(text)) => Some(Cow::Owned(text.into_bytes())),
+            _ => None,
+        }
+    }
+
+    /// The type that OBX-2 gives OBX-5; none when nothing tells.
+    fn told_type(&mut self, told: &'m [u8]) -> Option<Check> {
+        if told.is_empty() || told == b"\"\"" {
+            return None;
+        }
+        if let Some((_, Some(check))) = self.told.filter(|(last, _)| *last == told) {
+            return Some(check);
+        }
+        let name = std::str::from_utf8(told).unwrap_or("");
+        let row = self.rules.datatype(name);
+        let known = row.is_some() || is_value_type(name);
+        let check = known.then(|| {
+            let mut check = Check { row: row.unwrap_or(NOTHING), ..Check::told(name) };
+            check.flags.set(Flags::ASKS_INSIDE, true);
+            check
+        });
+        self.told = Some((told, check));
+        if check.is_none() && self.place.repetition == 1 {
             self.place.at(2, 1, 0, 0);
             self.find(Class::Table, 103, "the value type is not one of table 0125".to_owned());
             self.place.at(5, 1, 0, 0);
         }
-        Cow::Borrowed("")
+        check
     }
 
-    fn length(&mut self, repetition: Repetition<'m>, element: Element) {
-        // 65536 and the like mean "long"; bytes are never fewer than characters.
-        let Some(most) = element.length_max().filter(|most| *most < 60_000) else { return };
-        let long = repetition.raw().is_some_and(|raw| raw.len() > most as usize);
-        if long && repetition.value().text().is_some_and(|text| text.chars().count() > most as usize) {
-            self.find(Class::Length, 104, format!("{} may have {most} characters", element.name()));
+    fn length(&mut self, repetition: Bytes<'m>, check: &Check) {
+        // Bytes are never fewer than characters.
+        let most = check.length as usize;
+        if most > 0 && repetition.raw.len() > most && self.characters(repetition) > most {
+            let text = format!("{} may have {most} characters", self.rules.name(check));
+            self.find(Class::Length, 104, text);
         }
     }
 
-    fn primitive(&mut self, text: &str, name: &str) {
-        let what = match name {
-            "NM" if !is_number(text) => "a number",
-            "SI" if !(text.len() <= 4 && text.bytes().all(|byte| byte.is_ascii_digit())) => {
-                "a number of up to four digits"
+    fn characters(&self, bytes: Bytes<'m>) -> usize {
+        self.reading.value(Some(bytes.raw), false).text().map_or(0, |text| text.chars().count())
+    }
+
+    /// What the profile asks of a value.
+    fn asked(&mut self, bytes: Bytes<'m>, check: &Check) {
+        let Some(asked) = self.rules.asked(check) else { return };
+        let name = self.rules.name(check);
+        if asked.forbidden {
+            return self.find(Class::Profile, 199, format!("{name} must be empty by the profile"));
+        }
+        if bytes.is_delete() {
+            return;
+        }
+        if asked.length != (0, 0) {
+            let count = self.characters(bytes) as u32;
+            let (least, most) = asked.length;
+            if count < least || most > 0 && count > most {
+                let text = match (least, most) {
+                    (_, 0) => format!("{name} has {least} characters at least by the profile"),
+                    (0, _) => format!("{name} may have {most} characters by the profile"),
+                    _ => format!("{name} has {least} to {most} characters by the profile"),
+                };
+                self.find(Class::Profile, 104, text);
             }
-            "DT" | "DTM" | "TS" if !is_timestamp(text, name) => "a date or time that exists",
-            "TM" if text.parse::<TimeOfDay>().is_err() => "a time of day that exists",
-            _ => return,
-        };
-        self.find(Class::Datatype, 102, format!("type {name} asks for {what}"));
-    }
-
-    fn table(&mut self, text: &str, name: &str, element: Element) {
-        if !matches!(name, "ID" | "IS" | "ST") || self.report.is_silent(Class::Table) {
-            return;
         }
-        let Some(table) = element.table().filter(|table| !TABLES_LEFT_OUT.contains(table)) else { return };
-        let own = self.version.codes_of(element).filter(|codes| !codes.is_empty());
-        if own.is_some_and(|codes| codes.contains(text)) {
-            return;
-        }
-        let register = element.register().filter(|table| table.codes().next().is_some());
-        let unknown = own.is_some() || register.is_some();
-        if unknown && register.is_none_or(|table| table.meaning(text).is_none()) {
-            self.find(Class::Table, 103, format!("the code is not in table {table}"));
+        if !asked.values.is_empty() {
+            let first = self.split(bytes, COMPONENT).next().map(|raw| self.bytes(raw));
+            let text = first.and_then(|first| self.text(first)).unwrap_or_default();
+            if !asked.values.iter().any(|value| value.as_bytes() == text.as_ref()) {
+                self.find(Class::Profile, 103, format!("{name} has a value that the profile does not allow"));
+            }
         }
     }
-}
-
-/// Whether there is nothing but separators, which carry no meaning at the end.
-fn is_blank(raw: Option<&[u8]>, segment: &Segment<'_>) -> bool {
-    let delimiters = segment.delimiters();
-    let separator = |byte: &u8| {
-        *byte == delimiters.component
-            || *byte == delimiters.repetition
-            || Some(*byte) == delimiters.subcomponent
-    };
-    raw.is_none_or(|raw| raw.iter().all(separator))
-}
-
-/// Whether a type is a single value, so that component separators in it are odd.
-fn is_split(name: &str) -> bool {
-    !matches!(name, "varies" | "*" | "-" | "WD" | "CM")
-}
-
-fn is_number(text: &str) -> bool {
-    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
-    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-    (!whole.is_empty() || !fraction.is_empty())
-        && whole.bytes().chain(fraction.bytes()).all(|byte| byte.is_ascii_digit())
-}
-
-fn is_timestamp(text: &str, name: &str) -> bool {
-    text.parse::<Timestamp>()
-        .is_ok_and(|time| name != "DT" || time.precision() <= crate::time::Precision::Day)
 }

@@ -2,12 +2,14 @@
 
 use super::Report;
 use crate::dictionary::{self, Version};
+use crate::profile::Profile;
 use crate::{Class, Header};
 
-pub(super) fn check(header: &Header, report: &mut Report<'_>) {
+pub(super) fn check(header: &Header, profile: Option<&Profile>, report: &mut Report<'_>) {
     if header.message_type.is_empty() {
         report.find(Class::Header, "MSH-9.1", 101, "the message type is missing");
-    } else {
+    } else if profile.and_then(|profile| profile.message_rules(header)).is_none() {
+        // A message that the profile lists is known, whatever the standard says.
         message_type(header, report);
     }
     if header.control_id.is_empty() {
