@@ -22,6 +22,8 @@ bench: ## The benchmarks, as a table with ratios
 	cargo build --release --locked --bin orderly
 	target/release/orderly bench
 
-crash: ## The long crash test: KILLS=1000 SEED=1
+crash: ## The long crash and failure tests: KILLS=1000 SEED=1 ROUNDS=20
 	@scripts/install.sh run
+	cargo build --release --locked --bin orderly
 	ORDERLY_CRASH_KILLS=$(or $(KILLS),1000) ORDERLY_CRASH_SEED=$(or $(SEED),1) cargo test --release --locked -p orderly-tests --test crash -- --nocapture
+	ORDERLY_FAILURE_ROUNDS=$(or $(ROUNDS),20) ORDERLY_FAILURE_SEED=$(or $(SEED),1) cargo test --release --locked -p orderly-tests --test failures -- --nocapture --test-threads 1

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use sqlx::postgres::PgConnectOptions;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -13,7 +14,7 @@ use crate::clock::Clock;
 use crate::configuration::Configuration;
 use crate::current::{Current, Running};
 use crate::delivery::Deliveries;
-use crate::directory::{Directory, SubscriberKind};
+use crate::directory::Directory;
 use crate::lane::{self, Lanes};
 use crate::message_box::MessageBox;
 use crate::node::Node;
@@ -22,8 +23,8 @@ use crate::site::{self, ConfigurationStore};
 use crate::store::{Durability, Error, Store, partition};
 use crate::{audit, orchestrate};
 
-/// Time between two looks for lanes whose owner is gone.
-const CLAIM_EVERY: Duration = Duration::from_secs(1);
+/// Rest before the next try to switch to a configuration.
+const SWITCH_AGAIN: Duration = Duration::from_secs(1);
 /// How long shutting down waits for deliveries that are under way.
 const DRAIN_MAX: Duration = Duration::from_secs(20);
 
@@ -75,11 +76,15 @@ pub enum StartError {
 pub struct Engine {
     store: Store,
     running: Running,
-    node: Arc<Node>,
-    lanes: Lanes,
+    pub(crate) node: Arc<Node>,
+    pub(crate) lanes: Lanes,
+    /// Another node said that lanes are free.
+    pub(crate) lanes_changed: Notify,
+    /// One look after the lanes at a time.
+    pub(crate) looking: tokio::sync::Mutex<()>,
     message_box: MessageBox,
-    deliveries: Deliveries,
-    orchestrations: orchestrate::Worker,
+    pub(crate) deliveries: Deliveries,
+    pub(crate) orchestrations: orchestrate::Worker,
     stored: Option<Arc<ConfigurationStore>>,
     notices: Notices,
     /// Tasks that end with [`Engine::stopping`].
@@ -160,6 +165,8 @@ impl Engine {
             running,
             node,
             lanes,
+            lanes_changed: Notify::new(),
+            looking: tokio::sync::Mutex::default(),
             message_box,
             deliveries,
             orchestrations,
@@ -170,9 +177,11 @@ impl Engine {
             committers,
             stop_committers,
         });
-        // Versions with open instances are compiled now; what they wait for must be subscribed before anything comes in.
+        // Versions with open instances, on whatever node, are compiled now; what they wait for must be subscribed before
+        // anything comes in.
         engine.orchestrations.hold(crate::port::held_at_start(&engine.store, &engine.current()).await?);
-        engine.claim().await?;
+        engine.orchestrations.compile_open().await?;
+        engine.look_after_lanes().await?;
         engine.subscribe_older().await?;
         engine.keep_going();
         Ok(engine)
@@ -196,14 +205,10 @@ impl Engine {
             let stop = stop.clone();
             self.tasks.spawn(async move { stored.follow(stop).await });
         }
-        let engine = self.clone();
-        self.tasks.spawn(async move {
-            while stop.run_until_cancelled(tokio::time::sleep(CLAIM_EVERY)).await.is_some() {
-                if let Err(error) = engine.claim().await {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "Could not claim lanes");
-                }
-            }
-        });
+        self.tasks.spawn(self.clone().keep_lanes(stop.clone()));
+        self.tasks.spawn(self.clone().keep_hearing(stop));
+        let sending = self.lanes.wakeups().clone();
+        self.committers.spawn(sending.keep_sending(self.store.clone(), self.stop_committers.clone()));
     }
 
     /// Subscribes what instances on older versions wait for.
@@ -227,25 +232,9 @@ impl Engine {
                     "Could not switch to the new configuration; trying again"
                 );
                 changes.mark_changed();
-                tokio::time::sleep(CLAIM_EVERY).await;
+                tokio::time::sleep(SWITCH_AGAIN).await;
             }
         }
-    }
-
-    /// Claims lanes that nobody has and starts them.
-    async fn claim(&self) -> Result<(), Error> {
-        let current = self.running.load_full();
-        let wanted: Vec<i32> = current.directory.lanes().filter(|lane| !self.lanes.owns(*lane)).collect();
-        if wanted.is_empty() || !self.node.may_act() {
-            return Ok(());
-        }
-        let claimed = self.node.claim(&wanted).await?;
-        let (sending, orchestrating): (Vec<_>, Vec<_>) = claimed.into_iter().partition(|lane| {
-            let subscriber = current.directory.subscriber_by_id(lane.subscriber);
-            subscriber.is_some_and(|known| known.kind == SubscriberKind::SendPort)
-        });
-        self.deliveries.open(&sending).await?;
-        self.orchestrations.open(&orchestrating).await
     }
 
     /// Makes another configuration the running one: numbers what is new, then swaps.
@@ -261,7 +250,7 @@ impl Engine {
             directory,
             &self.orchestrations.remembered(),
         )));
-        self.claim().await
+        self.look_after_lanes().await
     }
 
     /// The database.
@@ -370,7 +359,9 @@ impl Engine {
         }
         self.stop_committers.cancel();
         self.committers.close();
-        self.committers.wait().await;
+        if tokio::time::timeout(DRAIN_MAX, self.committers.wait()).await.is_err() {
+            tracing::warn!("Some commits did not end in time; their work is done again by the next owner");
+        }
         self.node.leave().await
     }
 

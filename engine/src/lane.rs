@@ -13,6 +13,7 @@ use orderly_hl7::Message;
 use tokio::sync::Notify;
 
 use crate::node::Claimed;
+use crate::node::wake::Wakeups;
 use crate::work::{Detail, Kind};
 
 mod log;
@@ -139,6 +140,8 @@ pub(crate) struct Range {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Lanes {
     inner: Arc<Mutex<Book>>,
+    /// What other nodes are told.
+    wakeups: Wakeups,
 }
 
 #[derive(Debug, Default)]
@@ -148,6 +151,8 @@ struct Book {
     newest: HashMap<i32, DateTime<Utc>>,
     /// Where the next round of taking begins, so that a busy lane starves nobody.
     turn: usize,
+    /// Lanes whose log has a gap.
+    stopped: Vec<i32>,
 }
 
 impl Lanes {
@@ -175,7 +180,7 @@ impl Lanes {
         );
     }
 
-    /// Forgets a lane that another node has now.
+    /// Forgets a lane. Only where nothing of it is under way: what is not in the book is not fenced.
     pub(crate) fn close(&self, lane: i32) {
         self.book().lanes.remove(&lane);
     }
@@ -202,12 +207,19 @@ impl Lanes {
                     if !woken.iter().any(|known| Arc::ptr_eq(known, &lane.notify)) {
                         woken.push(lane.notify.clone());
                     }
+                } else {
+                    self.wakeups.add(lane);
                 }
             }
         }
         for notify in woken {
             notify.notify_one();
         }
+    }
+
+    /// Lanes of other nodes that got work.
+    pub(crate) fn wakeups(&self) -> &Wakeups {
+        &self.wakeups
     }
 
     /// Takes work of these lanes in turn, `most` in all. What is taken must be committed or rewound.
@@ -271,14 +283,34 @@ impl Lanes {
         }
     }
 
-    /// Another writer appended: the log must be read. `None`: all lanes that are not sure.
+    /// Another writer appended: the log must be read, here or by the owner.
     pub(crate) fn look(&self, lanes: &[i32]) {
         let mut book = self.book();
-        for lane in lanes {
-            if let Some(lane) = book.lanes.get_mut(lane) {
-                lane.reading = true;
+        for number in lanes {
+            match book.lanes.get_mut(number) {
+                Some(lane) => lane.reading = true,
+                None => self.wakeups.add(*number),
             }
         }
+    }
+
+    /// The log of this lane has a gap: it reads no more, and is given up by whoever looks after the lanes.
+    pub(crate) fn stop(&self, lane: i32) {
+        let mut book = self.book();
+        if let Some(stopped) = book.lanes.get_mut(&lane) {
+            stopped.reading = false;
+            book.stopped.push(lane);
+        }
+    }
+
+    /// Lanes that stopped since the last call.
+    pub(crate) fn take_stopped(&self) -> Vec<i32> {
+        std::mem::take(&mut self.book().stopped)
+    }
+
+    /// Lanes that this node owns.
+    pub(crate) fn owned(&self) -> Vec<i32> {
+        self.book().lanes.keys().copied().collect()
     }
 
     /// Lanes that have room and must read the log.

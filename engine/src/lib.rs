@@ -23,6 +23,7 @@ pub mod node;
 pub mod notice;
 pub mod operate;
 pub mod orchestrate;
+mod ownership;
 pub mod parked;
 pub mod people;
 pub mod pipeline;

@@ -1,7 +1,8 @@
 //! This node among others: its slot, its lease, and the lanes it owns.
 //!
 //! A slot is held by a lease in the table `node`, counted by the database's clock, and by an advisory lock of a session
-//! that ends with the process. Who gets the lock of a slot knows that its holder is gone and need not wait for the lease.
+//! that ends with the process. Where the lock of a slot is gone its holder is gone too, and nobody waits for the lease.
+//! A process that was silent so long that others may have taken its lanes asks which ones it still has before it acts.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -14,6 +15,9 @@ use tokio_util::sync::CancellationToken;
 use crate::audit::{Chain, Purpose};
 use crate::ids::IdSource;
 use crate::store::{Error, Store};
+
+pub(crate) mod assignment;
+pub(crate) mod wake;
 
 /// Time between two beats.
 const BEAT: Duration = Duration::from_secs(1);
@@ -29,6 +33,10 @@ pub struct Node {
     started: Instant,
     last_beat_ms: AtomicI64,
     leaving: AtomicBool,
+    /// It was silent, or without its lock: others may have its lanes.
+    doubtful: AtomicBool,
+    /// Cancelled when another process has the slot.
+    lost: CancellationToken,
     /// Holds the slot's advisory lock.
     session: Mutex<Option<PgConnection>>,
 }
@@ -55,13 +63,14 @@ impl Node {
     pub async fn join(store: &Store) -> Result<Arc<Self>, Error> {
         let mut session = store.connection().await?;
         let (slot, epoch) = take_slot(&mut session).await?;
-        // Nothing this slot ever made may be made again, even when the clock went back.
+        // Nothing this slot ever made may be made again, and no time that was written may come again.
         let floor = sqlx::query_scalar!(
             r#"SELECT greatest((SELECT max(id) FROM message), (SELECT max(id) FROM instance), (SELECT max(id) FROM parked),
                                (SELECT max(id) FROM task), (SELECT max(id) FROM outgoing_mail), 0) AS "floor!""#
         )
         .fetch_one(&mut session)
         .await?;
+        store.clock().follow(crate::ids::made_at(floor).max(store.clock().now()));
         store.joined(slot, epoch, IdSource::new(store.clock().clone(), slot, floor));
         let chain = Chain::open(&mut session, store, Purpose::Record).await?;
         store.set_record_chain(chain.id());
@@ -72,6 +81,8 @@ impl Node {
             started: Instant::now(),
             last_beat_ms: AtomicI64::new(0),
             leaving: AtomicBool::new(false),
+            doubtful: AtomicBool::new(false),
+            lost: CancellationToken::new(),
             session: Mutex::new(Some(session)),
         };
         node.beat().await?;
@@ -88,41 +99,70 @@ impl Node {
     /// False while the lease may have passed to another: nothing new is started and nothing is sent.
     #[must_use]
     pub fn may_act(&self) -> bool {
-        let now = i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX);
-        !self.leaving.load(Ordering::Relaxed)
-            && now - self.last_beat_ms.load(Ordering::Relaxed) < SILENCE_MAX_MS
+        !self.leaving.load(Ordering::SeqCst) && !self.doubtful.load(Ordering::SeqCst) && !self.was_silent()
+    }
+
+    /// True when this node must find out which lanes it still has; then it calls [`Node::trust`].
+    pub(crate) fn is_doubtful(&self) -> bool {
+        self.doubtful.load(Ordering::SeqCst)
+    }
+
+    /// Lanes of others are given up: this node may act again.
+    pub(crate) fn trust(&self) {
+        self.doubtful.store(false, Ordering::SeqCst);
+    }
+
+    /// Cancelled when another process has this node's slot: this one must end.
+    #[must_use]
+    pub fn lost(&self) -> &CancellationToken {
+        &self.lost
+    }
+
+    fn was_silent(&self) -> bool {
+        self.now_ms() - self.last_beat_ms.load(Ordering::SeqCst) >= SILENCE_MAX_MS
+    }
+
+    fn now_ms(&self) -> i64 {
+        i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX)
     }
 
     async fn beat(&self) -> Result<(), Error> {
         if !self.holds_slot().await? {
-            tracing::error!(
+            tracing::warn!(
                 node.slot = self.slot,
-                "Another process has the lock of this node's slot; nothing more is started"
+                "The lock of this node's slot is taken; nothing more is started"
             );
             return Ok(());
         }
-        let hit = sqlx::query!(
-            r#"UPDATE node SET beat_at = now(), expires_at = now() + interval '6 seconds' WHERE slot = $1 AND epoch = $2"#,
+        let asked_ms = self.now_ms();
+        let hit = sqlx::query_scalar!(
+            r#"UPDATE node SET beat_at = now(), expires_at = now() + interval '6 seconds'
+                WHERE slot = $1 AND epoch = $2
+            RETURNING clock_timestamp() AS "now!""#,
             self.slot,
             self.epoch
         )
-        .execute(self.store.pool())
-        .await?
-        .rows_affected();
-        if hit == 1 {
-            let now = i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX);
-            self.last_beat_ms.store(now, Ordering::Relaxed);
-        } else {
+        .fetch_optional(self.store.pool())
+        .await?;
+        let Some(now) = hit else {
             tracing::error!(
                 node.slot = self.slot,
-                "Another process took the slot of this node; nothing more is started"
+                "Another process took the slot of this node; this one ends"
             );
+            self.lost.cancel();
+            return Ok(());
+        };
+        self.store.clock().follow(now);
+        // In this order: whoever sees the fresh beat sees the doubt as well.
+        if self.was_silent() {
+            self.doubtful.store(true, Ordering::SeqCst);
         }
+        self.last_beat_ms.store(asked_ms, Ordering::SeqCst);
         Ok(())
     }
 
-    /// Whether the slot's lock is held. A session that was cut off lost it: it is taken again, unless somebody else was
-    /// faster and must have taken this node for dead.
+    /// Whether the slot's lock is held. A session that was cut off lost it, and others took this node for dead: it is
+    /// taken again, and with it comes the doubt.
     async fn holds_slot(&self) -> Result<bool, Error> {
         let mut session = self.session.lock().await;
         if let Some(alive) = session.as_mut()
@@ -137,6 +177,7 @@ impl Node {
                 .fetch_one(&mut fresh)
                 .await?;
         if locked {
+            self.doubtful.store(true, Ordering::SeqCst);
             *session = Some(fresh);
         }
         Ok(locked)
@@ -152,6 +193,39 @@ impl Node {
                 );
             }
         }
+    }
+
+    /// Slots of live nodes. A node whose lock is gone is dead; its lease is ended here, so that nobody waits for it.
+    pub(crate) async fn live(&self) -> Result<Vec<i16>, Error> {
+        let ended = sqlx::query_scalar!(
+            r#"UPDATE node n SET expires_at = NULL
+                WHERE slot <> $1 AND expires_at > now()
+                  AND NOT EXISTS (SELECT FROM pg_locks l
+                                   WHERE l.locktype = 'advisory' AND l.classid = 2 AND l.objid::bigint = n.slot
+                                     AND l.objsubid = 2 AND l.granted
+                                     AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()))
+            RETURNING slot"#,
+            self.slot
+        )
+        .fetch_all(self.store.pool())
+        .await?;
+        for slot in ended {
+            tracing::warn!(node.slot = slot, "Node {slot} is gone");
+        }
+        let live = sqlx::query_scalar!("SELECT slot FROM node WHERE expires_at > now() ORDER BY slot")
+            .fetch_all(self.store.pool())
+            .await?;
+        Ok(live)
+    }
+
+    /// Hands lanes over whose work is finished, and tells the others that they are free.
+    pub(crate) async fn release(&self, lanes: &[i32]) -> Result<(), Error> {
+        let mut tx = self.store.begin("node: release lanes").await?;
+        sqlx::query!("UPDATE lane SET node = NULL WHERE id = ANY ($1) AND node = $2", lanes, self.slot)
+            .execute(tx.connection())
+            .await?;
+        wake::tell_free(tx.connection(), self.slot).await?;
+        tx.commit().await
     }
 
     /// Claims lanes that are free or whose owner is gone, and reads where their consumers stood.
@@ -246,6 +320,7 @@ impl Node {
         )
         .execute(tx.connection())
         .await?;
+        wake::tell_free(tx.connection(), self.slot).await?;
         let chain = self.store.record_chain();
         sqlx::query!("SELECT pg_advisory_xact_lock(3, $1)", chain).execute(tx.connection()).await?;
         sqlx::query!(

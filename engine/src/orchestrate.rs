@@ -70,6 +70,9 @@ struct Shared {
     held: Mutex<HashSet<i32>>,
     /// Lanes that were claimed and not looked at yet.
     claimed: Mutex<Vec<Claimed>>,
+    /// Lanes to give up before the next batch, and those that were.
+    leaving: Mutex<Vec<i32>>,
+    left: Mutex<Vec<i32>>,
     notify: Arc<Notify>,
     busy: AtomicBool,
     /// Lanes came: their timers must be read.
@@ -99,6 +102,8 @@ impl Worker {
             owned: Mutex::default(),
             held: Mutex::default(),
             claimed: Mutex::default(),
+            leaving: Mutex::default(),
+            left: Mutex::default(),
             notify: Arc::new(Notify::new()),
             busy: AtomicBool::new(false),
             opened: AtomicBool::new(false),
@@ -114,6 +119,15 @@ impl Worker {
         };
         tasks.spawn(mover.run(stop.clone()));
         Ok(Self { shared })
+    }
+
+    /// Compiles the versions of all open instances.
+    pub(crate) async fn compile_open(&self) -> Result<(), Error> {
+        let versions = sqlx::query_scalar!("SELECT DISTINCT config_version FROM instance")
+            .fetch_all(self.shared.store.pool())
+            .await?;
+        self.shared.versions.need(versions).await;
+        Ok(())
     }
 
     /// Starts lanes that this node just claimed. Versions that their instances run on are compiled first.
@@ -149,6 +163,28 @@ impl Worker {
             self.shared.opened.store(true, Ordering::SeqCst);
             self.shared.notify.notify_one();
         }
+    }
+
+    /// Gives lanes up after the batch that is under way; [`Worker::take_finished`] says when.
+    pub(crate) fn release(&self, lanes: &[i32]) {
+        let owned = self.shared.owned().clone();
+        let mut leaving = lock(&self.shared.leaving);
+        for lane in lanes.iter().filter(|lane| owned.contains(lane)) {
+            if !leaving.contains(lane) {
+                leaving.push(*lane);
+            }
+        }
+        drop(leaving);
+        self.shared.notify.notify_one();
+    }
+
+    pub(crate) fn is_handing_over(&self) -> bool {
+        !lock(&self.shared.leaving).is_empty() || !lock(&self.shared.left).is_empty()
+    }
+
+    /// Lanes that are given up, with nothing of them under way.
+    pub(crate) fn take_finished(&self) -> Vec<i32> {
+        std::mem::take(&mut *lock(&self.shared.left))
     }
 
     /// Keeps a configuration that is about to be replaced: its instances run on.
@@ -202,6 +238,7 @@ struct Mover {
 impl Mover {
     async fn run(mut self, stop: CancellationToken) {
         while !stop.is_cancelled() {
+            self.leave_lanes();
             let (batch, suspected) = self.next_batch().await;
             if batch.is_empty() {
                 self.shared.busy.store(false, Ordering::SeqCst);
@@ -227,6 +264,20 @@ impl Mover {
         if let Err(error) = self.chain.close(&mut self.connection).await {
             tracing::warn!(error = &error as &dyn std::error::Error, "Could not close an audit chain");
         }
+    }
+
+    /// Between two batches nothing of any lane is under way.
+    fn leave_lanes(&mut self) {
+        let leaving = std::mem::take(&mut *lock(&self.shared.leaving));
+        if leaving.is_empty() {
+            return;
+        }
+        self.shared.owned().retain(|lane| !leaving.contains(lane));
+        for lane in &leaving {
+            self.shared.lanes.close(*lane);
+        }
+        self.timers.clear();
+        lock(&self.shared.left).extend(leaving);
     }
 
     /// What to move next, and whether it may be what ended the process before.

@@ -54,7 +54,7 @@ impl Senders {
     async fn serve(self, mut lane: SendLane) {
         let name = lane.send_port().to_owned();
         loop {
-            let Some((settings, port)) = self.ready(&name).await else { return };
+            let Some((settings, port)) = self.ready(&name, lane.lane()).await else { return };
             let work = tokio::select! {
                 work = lane.next() => work,
                 // A held port keeps its work; look again before the next one is taken.
@@ -62,19 +62,17 @@ impl Senders {
                 () = self.stop.cancelled() => None,
             };
             let Some(work) = work else { return };
-            let Some((settings, port)) =
-                (if port.is_held() { self.ready(&name).await } else { Some((settings, port)) })
-            else {
-                return;
-            };
+            let ready =
+                if port.is_held() { self.ready(&name, work.lane).await } else { Some((settings, port)) };
+            let Some((settings, port)) = ready else { return self.give_back(work) };
             self.deliver(work, &settings, &port).await;
         }
     }
 
-    /// Waits until the port runs; none when the node stops.
-    async fn ready(&self, name: &str) -> Option<(Arc<SendPort>, Arc<Port>)> {
+    /// Waits until the port runs; none when the node stops or hands the lane over.
+    async fn ready(&self, name: &str, lane: i32) -> Option<(Arc<SendPort>, Arc<Port>)> {
         loop {
-            if self.stop.is_cancelled() {
+            if self.stop.is_cancelled() || !self.deliveries.is_open(lane) {
                 return None;
             }
             let current = self.running.load();
@@ -91,13 +89,14 @@ impl Senders {
 
     /// One attempt at one message, once the breaker lets it.
     async fn deliver(&self, work: SendWork, settings: &SendPort, port: &Port) {
-        if !self.permitted(port).await {
-            let due_at = self.clock.now();
-            let reason = "the node stopped before it could be sent".to_owned();
-            let code = "transport.stopped".to_owned();
-            return self.deliveries.complete(work, Outcome::Retry { due_at, code, reason, answer: None });
+        if !self.permitted(port, work.lane).await {
+            return self.give_back(work);
         }
         port.pace().await;
+        if !self.deliveries.may_send(work.lane).await {
+            port.breaker().forgo(self.clock.now());
+            return self.give_back(work);
+        }
         let exchanged = exchange::exchange(&work, settings, port, self).await;
         let now = self.clock.now();
         if exchanged.is_transport_failure() {
@@ -126,9 +125,20 @@ impl Senders {
         self.deliveries.complete(work, outcome);
     }
 
-    /// Waits for the breaker; false when the node stops first.
-    async fn permitted(&self, port: &Port) -> bool {
+    /// Work that was taken and cannot be sent here: its next owner sends it at once.
+    fn give_back(&self, work: SendWork) {
+        let due_at = self.clock.now();
+        let reason = "the node stopped before it could be sent".to_owned();
+        let code = "transport.stopped".to_owned();
+        self.deliveries.complete(work, Outcome::Retry { due_at, code, reason, answer: None });
+    }
+
+    /// Waits for the breaker; false when the node stops or hands the lane over first.
+    async fn permitted(&self, port: &Port, lane: i32) -> bool {
         loop {
+            if !self.deliveries.is_open(lane) {
+                return false;
+            }
             let now = self.clock.now();
             let permission = port.breaker().permission(now);
             match permission {

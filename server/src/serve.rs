@@ -63,12 +63,20 @@ async fn serve(
     tracing::info!(console = addresses.console(), "Orderly is ready");
     when_ready(&addresses);
 
-    wait_for_end(&stop).await?;
+    let lost = engine.node().lost().clone();
+    tokio::select! {
+        ended = wait_for_end(&stop) => ended?,
+        () = lost.cancelled() => {}
+    }
     tracing::info!("Stopping");
     let stopped = engine.shutdown().await;
     served.await??;
     stopped?;
     engine.store().pool().close().await;
+    ensure!(
+        !lost.is_cancelled(),
+        "another process took the slot of this node while it was cut off: start it again"
+    );
     Ok(())
 }
 

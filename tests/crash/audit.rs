@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use orderly_hl7::Message;
-use orderly_tests::{Database, eventually};
-use sqlx::{PgPool, Row as _};
+use orderly_tests::{Database, doubled, eventually, left, lines};
+use sqlx::PgPool;
 
 use crate::hospital_day::{HospitalDay, Kind, Ledger};
 
@@ -61,43 +61,26 @@ pub(crate) async fn until_idle(database: &Database, day: &HospitalDay) {
     }
 }
 
-/// Pieces of work that are not done: in lanes, parked for a retry, or a task that waits for its person.
-async fn left(pool: &PgPool) -> Option<i64> {
-    sqlx::query_scalar(
-        "SELECT (SELECT coalesce(sum(coalesce((SELECT max(w.sequence) FROM work w WHERE w.lane = l.id), l.base)
-                       - coalesce((SELECT max(p.to_sequence) FROM progress p WHERE p.lane = l.id), l.base)), 0)
-                   FROM lane l)::bigint
-              + (SELECT count(*) FROM parked WHERE state IN (1, 3))
-              + (SELECT count(*) FROM task WHERE state < 2)",
-    )
-    .fetch_one(pool)
-    .await
-    .ok()
-}
-
 /// The comparison itself.
 pub(crate) async fn compare(database: &Database, ledger: &Ledger) -> Report {
     let pool = database.pool().await;
     let mut report = Report::default();
 
-    let mut stored: HashMap<String, i64> = HashMap::new();
-    let rows = sqlx::query("SELECT control_id, count(*) AS times FROM message WHERE parent IS NULL AND control_id IS NOT NULL GROUP BY control_id")
-        .fetch_all(&pool)
-        .await
-        .expect("the database answers");
-    for row in rows {
-        stored.insert(row.get("control_id"), row.get("times"));
-    }
+    let stored: HashSet<String> = lines(
+        &pool,
+        "SELECT DISTINCT control_id FROM message WHERE parent IS NULL AND control_id IS NOT NULL",
+    )
+    .await
+    .into_iter()
+    .collect();
     for (control, _) in &ledger.acknowledged {
-        match stored.get(control) {
-            None => report.lost.push(format!("{control} is not stored")),
-            Some(1) => {}
-            Some(times) => report.doubled.push(format!("{control} is stored {times} times")),
+        if !stored.contains(control) {
+            report.lost.push(format!("{control} is not stored"));
         }
     }
     check_arrivals(ledger, &mut report);
     check_order(ledger, &mut report);
-    check_doubled(&pool, &mut report).await;
+    report.doubled.extend(doubled(&pool).await);
     check_lost(&pool, ledger, &mut report).await;
     check_stuck(&pool, &mut report).await;
     report
@@ -160,34 +143,6 @@ fn check_order(ledger: &Ledger, report: &mut Report) {
     }
 }
 
-/// Each query gives one line for each thing that happened twice.
-async fn check_doubled(pool: &PgPool, report: &mut Report) {
-    let queries = [
-        // An orchestration that moved twice for one message would have made two messages from it.
-        "SELECT message_type || ' made ' || count(*) || ' times from message ' || parent FROM message
-          WHERE parent IS NOT NULL AND message_type NOT LIKE 'ACK%'
-          GROUP BY parent, message_type, source HAVING count(*) > 1",
-        "SELECT 'message ' || message_id || ' committed as delivered ' || count(*) || ' times' FROM tracking
-          WHERE kind = 6 GROUP BY message_id, subscriber HAVING count(*) > 1",
-        // What was received moves each orchestration that wants it once.
-        "SELECT 'message ' || t.message_id || ' moved an orchestration ' || count(*) || ' times' FROM tracking t
-           JOIN message m ON m.id = t.message_id AND m.parent IS NULL
-          WHERE t.kind = 5 GROUP BY t.message_id, t.subscriber HAVING count(*) > 1",
-        "SELECT 'task ' || task || ' has ' || count(*) || ' entries of kind ' || kind FROM tracking
-          WHERE kind IN (12, 13, 14) GROUP BY task, kind HAVING count(*) > 1",
-        "SELECT 'task ' || task || ' has ' || count(*) || ' votes' FROM vote GROUP BY task HAVING count(*) > 1",
-        "SELECT 'lane ' || lane || ' was consumed twice or not at all before ' || from_sequence
-           FROM (SELECT lane, from_sequence, lag(to_sequence, 1, 0::bigint) OVER (PARTITION BY lane ORDER BY from_sequence)
-                        AS before FROM progress) p
-          WHERE from_sequence <> before + 1",
-        "SELECT 'lane ' || lane || ' has ' || count(*) || ' rows up to ' || max(sequence) FROM work
-          GROUP BY lane HAVING count(*) <> max(sequence)",
-    ];
-    for query in queries {
-        report.doubled.extend(lines(pool, query).await);
-    }
-}
-
 /// Decisions that nobody counted, and a record that does not fit together.
 async fn check_lost(pool: &PgPool, ledger: &Ledger, report: &mut Report) {
     let votes: i64 =
@@ -213,8 +168,4 @@ async fn check_stuck(pool: &PgPool, report: &mut Report) {
     for query in queries {
         report.stuck.extend(lines(pool, query).await);
     }
-}
-
-async fn lines(pool: &PgPool, query: &'static str) -> Vec<String> {
-    sqlx::query_scalar(query).fetch_all(pool).await.expect("the database answers")
 }

@@ -1,15 +1,21 @@
 //! What end-to-end tests stand on: a real server process on a database of its own, and the systems around it.
 
+mod cluster;
 mod console;
 pub mod hospital;
 mod northgate;
 mod party;
+mod proof;
 mod server;
+mod traffic;
 
+pub use cluster::Cluster;
 pub use console::{Console, Page};
 pub use northgate::Northgate;
 pub use party::{Answering, Receiver, Sender, answer_as_asked};
+pub use proof::{doubled, left, lines, until_done};
 pub use server::{Database, Server};
+pub use traffic::{Outcome, Traffic};
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection as _, PgConnection, PgPool};
 
+use crate::cluster::signal;
 use crate::eventually;
 
 /// A fresh database on the test server, dropped at the end.
@@ -40,6 +41,11 @@ impl Database {
         Self { url: format!("{base}/{name}?{options}"), name }
     }
 
+    /// One that somebody else made and removes.
+    pub fn at(url: String) -> Self {
+        Self { url, name: String::new() }
+    }
+
     /// Its address.
     pub fn url(&self) -> &str {
         &self.url
@@ -57,6 +63,9 @@ impl Database {
 
     /// Removes it, with whoever is still connected.
     pub async fn drop(self) {
+        if self.name.is_empty() {
+            return;
+        }
         let server = std::env::var("ORDERLY_TEST_DATABASE_URL").unwrap_or_default();
         if let Ok(mut connection) = PgConnection::connect(&server).await {
             let _gone = sqlx::query(sqlx::AssertSqlSafe(format!("DROP DATABASE {} WITH (FORCE)", self.name)))
@@ -148,6 +157,16 @@ impl Server {
     /// Process id.
     pub fn id(&self) -> u32 {
         self.process.id()
+    }
+
+    /// SIGSTOP: it stands still, with all its connections open.
+    pub fn pause(&self) {
+        signal("STOP", self.id());
+    }
+
+    /// SIGCONT: it goes on as if no time had passed.
+    pub fn resume(&self) {
+        signal("CONT", self.id());
     }
 
     /// SIGKILL: no chance to finish anything.

@@ -125,7 +125,7 @@ impl Committer {
         }
         for lane in touched {
             let Some(cursor) = self.shared.lanes.cursor(lane) else {
-                self.early.remove(&lane);
+                self.forget_early(lane);
                 continue;
             };
             let Some(early) = self.early.get_mut(&lane) else { continue };
@@ -143,6 +143,14 @@ impl Committer {
             .collect();
         batch.extend(due.into_iter().filter_map(|key| self.written.remove(&key)).map(|(_, done)| done));
         batch
+    }
+
+    /// The lane is another node's: what waits for its turn will not be written here.
+    fn forget_early(&mut self, lane: i32) {
+        let count = self.early.remove(&lane).map_or(0, |early| early.len());
+        if let Some(state) = self.shared.states().get_mut(&lane) {
+            state.unconfirmed = state.unconfirmed.saturating_sub(count);
+        }
     }
 
     /// Commits a batch, whatever it takes; only a lost lane makes it give up, and only that lane.
@@ -252,8 +260,9 @@ impl Committer {
                         range.lane
                     );
                     self.shared.lanes.close(range.lane);
-                    self.early.remove(&range.lane);
-                    if let Some(state) = self.shared.states().remove(&range.lane) {
+                    self.forget_early(range.lane);
+                    if let Some(state) = self.shared.states().get_mut(&range.lane) {
+                        state.closed = true;
                         state.notify.notify_one();
                     }
                     over.insert(range.lane);

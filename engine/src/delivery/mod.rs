@@ -33,6 +33,9 @@ pub use types::{Answer, Outcome, SendWork};
 /// Deliveries of one lane that may wait for their commit.
 pub const UNCONFIRMED_MAX: usize = 500;
 
+/// How often a sender looks whether its node may act again.
+const DOUBT_LOOK: Duration = Duration::from_millis(50);
+
 /// The node's send lanes and the committer of what came of them. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Deliveries {
@@ -67,7 +70,10 @@ struct State {
     retrying: HashSet<i64>,
     /// Given out or on the way to the committer.
     unconfirmed: usize,
+    /// Gives out nothing more.
     closed: bool,
+    /// A sender works on it.
+    served: bool,
 }
 
 /// What the committer gets.
@@ -148,6 +154,7 @@ impl Deliveries {
                     retrying: HashSet::new(),
                     unconfirmed: 0,
                     closed: false,
+                    served: true,
                 },
             );
             self.shared.lanes.open(lane, notify.clone());
@@ -194,6 +201,58 @@ impl Deliveries {
     /// Lanes were changed from outside: an operator resumed or gave up parked work.
     pub(crate) fn look(&self) {
         self.shared.retries.notify_one();
+    }
+
+    /// Whether the lane gives out work; a sender that waits for a port asks.
+    pub(crate) fn is_open(&self, lane: i32) -> bool {
+        self.shared.states().get(&lane).is_some_and(|state| !state.closed)
+    }
+
+    /// Waits until this node may send; false when the lane is handed over first.
+    pub(crate) async fn may_send(&self, lane: i32) -> bool {
+        while !self.shared.node.may_act() {
+            if !self.is_open(lane) {
+                return false;
+            }
+            tokio::time::sleep(DOUBT_LOOK).await;
+        }
+        true
+    }
+
+    /// These lanes give out no more; [`Deliveries::take_finished`] says when all of it is committed.
+    pub(crate) fn release(&self, lanes: &[i32]) {
+        let mut states = self.shared.states();
+        for lane in lanes {
+            if let Some(state) = states.get_mut(lane).filter(|state| !state.closed) {
+                state.closed = true;
+                state.notify.notify_one();
+            }
+        }
+    }
+
+    /// Lanes that are in memory here, those that are being given up too.
+    pub(crate) fn holds(&self, lane: i32) -> bool {
+        self.shared.states().contains_key(&lane)
+    }
+
+    pub(crate) fn is_handing_over(&self) -> bool {
+        self.shared.states().values().any(|state| state.closed)
+    }
+
+    /// Forgets closed lanes that have no sender and nothing under way, and answers which. Only then may anybody open
+    /// them: two senders of one lane would break its order.
+    pub(crate) fn take_finished(&self) -> Vec<i32> {
+        let mut states = self.shared.states();
+        let finished: Vec<i32> = states
+            .iter()
+            .filter(|(_, state)| state.closed && !state.served && state.unconfirmed == 0)
+            .map(|(lane, _)| *lane)
+            .collect();
+        for lane in &finished {
+            self.shared.lanes.close(*lane);
+            states.remove(lane);
+        }
+        finished
     }
 
     /// No lane gives out more; senders get none and finish what they have.
@@ -275,6 +334,14 @@ fn work_of(item: Item, subscriber: i32) -> SendWork {
     }
 }
 
+impl Drop for SendLane {
+    fn drop(&mut self) {
+        if let Some(state) = self.shared.states().get_mut(&self.lane) {
+            state.served = false;
+        }
+    }
+}
+
 impl SendLane {
     /// Number of the lane.
     #[must_use]
@@ -297,7 +364,7 @@ impl SendLane {
                     return None;
                 }
                 // The lease may have passed to another node; it comes back with the next beat or never.
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                tokio::time::sleep(DOUBT_LOOK).await;
                 continue;
             }
             match self.shared.next_in_memory(self.lane) {

@@ -183,7 +183,7 @@ async fn look(store: &Store, lanes: &Lanes, notices: &Notices, polled: &mut Inst
     for broken in read_log(store, lanes).await? {
         // A row that is not there can never be consumed in order: better stand still than skip it.
         tracing::error!(lane = broken, "The work log of lane {broken} has a gap; the lane is stopped");
-        lanes.close(broken);
+        lanes.stop(broken);
         notices.tell(Notice::LaneStopped { lane: broken });
     }
     if polled.elapsed() >= POLL {

@@ -155,6 +155,7 @@ impl Store {
             .test_before_acquire(false)
             .connect_with(options.clone())
             .await?;
+        clock.begin_at(sqlx::query_scalar!(r#"SELECT clock_timestamp() AS "now!""#).fetch_one(&pool).await?);
         Ok(Self {
             inner: Arc::new(Inner {
                 pool,
@@ -192,6 +193,11 @@ impl Store {
     /// Fails when the server cannot be reached.
     pub async fn owner_for_tests(&self) -> Result<PgConnection, Error> {
         Ok(self.inner.options.clone().options([("role", "none")]).connect().await?)
+    }
+
+    /// How to connect.
+    pub(crate) fn options(&self) -> PgConnectOptions {
+        self.inner.options.clone()
     }
 
     /// The clock.

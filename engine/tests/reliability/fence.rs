@@ -59,6 +59,9 @@ async fn an_owner_whose_lane_was_taken_moves_nothing_more_of_it() {
     let mut sent = serve(&engine, accepted);
     engine.message_box().publish(1, received(&engine, "1", "p1")).await.unwrap();
     engine.run_until_idle().await;
+    // The other node is alive: it holds the lock of its slot.
+    let mut other = engine.store().connection().await.unwrap();
+    sqlx::query("SELECT pg_advisory_lock(2, 99)").execute(&mut other).await.unwrap();
     run(&engine, "INSERT INTO node (slot, epoch, expires_at) VALUES (99, 1, now() + interval '1 hour')")
         .await;
     run(&engine, "UPDATE lane SET node = 99, epoch = epoch + 1").await;
