@@ -10,9 +10,11 @@ use sqlx::PgConnection;
 use crate::store::{Error, Store};
 
 mod anchor;
+mod patrol;
 mod verify;
 
 pub use anchor::{anchor, keep_anchoring};
+pub use patrol::Patrol;
 pub use verify::{Break, Report, verify, verify_blocks};
 
 /// SHA-256.

@@ -2,6 +2,7 @@
 //! with its cause, so nothing is told of that did not happen, and nothing is lost while the server is away.
 
 pub mod catcher;
+mod limit;
 pub mod render;
 
 use crate::configuration::{Configuration, MailSecurity, MailServer, SiteClass};
@@ -26,6 +27,15 @@ const TAKEN_FOR: TimeDelta = TimeDelta::minutes(5);
 const ATTEMPTS_MAX: i32 = 20;
 const FIRST_WAIT: Duration = Duration::from_secs(10);
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+
+/// A due row that this node took.
+#[derive(Debug)]
+struct Taken {
+    mail: OutgoingMail,
+    attempt: i32,
+    /// It was above the limit of its recipient before.
+    held: bool,
+}
 
 type Transport = AsyncSmtpTransport<Tokio1Executor>;
 
@@ -143,27 +153,30 @@ pub async fn look(store: &Store, configuration: &Configuration, data: &Path) -> 
         Ok(prepared) => prepared,
         Err(error) => {
             tracing::error!(error = &error as &dyn std::error::Error, "Mails cannot be sent");
-            for (mail, attempt) in taken {
-                again(store, &mail, attempt, false).await?;
+            for taken in taken {
+                again(store, taken.mail.id, taken.attempt, false).await?;
             }
             return Ok(0);
         }
     };
     let mut sent = 0;
-    for (mail, attempt) in taken {
-        let composed = match render::render(&mail, &head) {
+    for letter in limit::sort(store, taken, settings.per_person_hour).await? {
+        let composed = match render::render(&letter.mail, &head) {
             Ok(composed) => composed,
             Err(error) => {
-                give_up(store, &mail, &error.to_string()).await?;
+                for mail in &letter.rows {
+                    give_up(store, mail.id, &error.to_string()).await?;
+                }
                 continue;
             }
         };
         match transport.send(composed).await {
             Ok(_) => {
                 let now = store.clock().now();
+                let ids: Vec<i64> = letter.rows.iter().map(|row| row.id).collect();
                 sqlx::query!(
-                    "UPDATE outgoing_mail SET sent_at = $2 WHERE id = $1 AND failed IS NULL",
-                    mail.id,
+                    "UPDATE outgoing_mail SET sent_at = $2 WHERE id = ANY ($1) AND failed IS NULL",
+                    &ids,
                     now
                 )
                 .execute(store.pool())
@@ -172,12 +185,13 @@ pub async fn look(store: &Store, configuration: &Configuration, data: &Path) -> 
             }
             Err(error) => {
                 tracing::warn!(
-                    mail.id = mail.id,
-                    attempt,
+                    mail.id = letter.mail.id,
                     permanent = error.is_permanent(),
                     "The mail server did not take a mail"
                 );
-                again(store, &mail, attempt, error.is_permanent()).await?;
+                for row in &letter.rows {
+                    again(store, row.id, row.attempt, error.is_permanent()).await?;
+                }
             }
         }
     }
@@ -185,7 +199,7 @@ pub async fn look(store: &Store, configuration: &Configuration, data: &Path) -> 
 }
 
 /// Takes what is due, so that no other node sends it too. A crash after this repeats it with the same Message-ID.
-async fn take(store: &Store) -> Result<Vec<(OutgoingMail, i32)>, Error> {
+async fn take(store: &Store) -> Result<Vec<Taken>, Error> {
     let now = store.clock().now();
     let rows = sqlx::query!(
         "UPDATE outgoing_mail m
@@ -196,7 +210,7 @@ async fn take(store: &Store) -> Result<Vec<(OutgoingMail, i32)>, Error> {
                   LIMIT $3
                     FOR UPDATE SKIP LOCKED) AS due
           WHERE m.id = due.id
-         RETURNING m.id, m.recipient, m.subject, m.body, m.link, m.thread, m.created_at, m.attempt",
+         RETURNING m.id, m.recipient, m.subject, m.body, m.link, m.thread, m.created_at, m.attempt, m.held",
         now,
         now + TAKEN_FOR,
         MAILS_MAX
@@ -213,19 +227,21 @@ async fn take(store: &Store) -> Result<Vec<(OutgoingMail, i32)>, Error> {
             thread: row.thread,
             created_at: row.created_at,
         };
-        (mail, row.attempt)
+        Taken { mail, attempt: row.attempt, held: row.held }
     });
-    Ok(mails.collect())
+    let mut mails: Vec<Taken> = mails.collect();
+    mails.sort_by_key(|taken| taken.mail.id);
+    Ok(mails)
 }
 
-async fn again(store: &Store, mail: &OutgoingMail, attempt: i32, permanent: bool) -> Result<(), Error> {
+async fn again(store: &Store, mail: i64, attempt: i32, permanent: bool) -> Result<(), Error> {
     if permanent || attempt >= ATTEMPTS_MAX {
         let reason =
             if permanent { "the mail server refused it" } else { "the mail server did not take it in time" };
         return give_up(store, mail, reason).await;
     }
     let due_at = store.clock().now() + wait(attempt, rand::random());
-    sqlx::query!("UPDATE outgoing_mail SET due_at = $2 WHERE id = $1", mail.id, due_at)
+    sqlx::query!("UPDATE outgoing_mail SET due_at = $2 WHERE id = $1", mail, due_at)
         .execute(store.pool())
         .await?;
     Ok(())
@@ -238,9 +254,9 @@ fn wait(attempt: i32, chance: f64) -> TimeDelta {
     TimeDelta::from_std(full.mul_f64(0.5 + chance.clamp(0.0, 1.0) / 2.0)).unwrap_or(TAKEN_FOR)
 }
 
-async fn give_up(store: &Store, mail: &OutgoingMail, reason: &str) -> Result<(), Error> {
-    tracing::error!(mail.id = mail.id, reason, "A mail is given up");
-    sqlx::query!("UPDATE outgoing_mail SET failed = $2 WHERE id = $1", mail.id, reason)
+async fn give_up(store: &Store, mail: i64, reason: &str) -> Result<(), Error> {
+    tracing::error!(mail.id = mail, reason, "A mail is given up");
+    sqlx::query!("UPDATE outgoing_mail SET failed = $2 WHERE id = $1", mail, reason)
         .execute(store.pool())
         .await?;
     Ok(())

@@ -3,7 +3,7 @@
 
 use crate::adapter::mllp::{ConnectionTotal, Counters, Listener, tls};
 use crate::clock::Clock;
-use crate::configuration::{Configuration, MllpReceive, PortState, ReceiveAdapter};
+use crate::configuration::{Configuration, LocationLimits, MllpReceive, PortState, ReceiveAdapter};
 use crate::current::{Current, Running};
 use crate::directory::SubscriberKind;
 use crate::orchestrate::Worker;
@@ -21,9 +21,21 @@ use tokio_util::task::TaskTracker;
 
 /// How often operators' wishes are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How often certificates are read again.
+const CERTIFICATES_EVERY: Duration = Duration::from_secs(60);
 
 /// The receive locations that are open, by `port/location`.
-type Open = HashMap<String, (MllpReceive, Listener)>;
+type Open = HashMap<String, Opened>;
+
+/// A receive location at work.
+#[derive(Debug)]
+struct Opened {
+    settings: MllpReceive,
+    limits: LocationLimits,
+    listener: Listener,
+    /// Hash of the certificates in use.
+    certificates: Option<[u8; 32]>,
+}
 
 /// Keeps the ports of a node as they should be.
 #[derive(Debug)]
@@ -39,7 +51,7 @@ pub struct Ports {
     open: tokio::sync::Mutex<Open>,
     /// Locations that could not be opened, with the reason.
     failed: Mutex<HashMap<String, String>>,
-    written: Mutex<HashMap<(&'static str, String), [u64; 3]>>,
+    written: Mutex<HashMap<(&'static str, String), [u64; 4]>>,
 }
 
 impl Ports {
@@ -70,12 +82,17 @@ impl Ports {
     /// Follows configuration and operators until `stop`, then closes all locations.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         let mut minute = self.minute();
+        let mut certificates_at = tokio::time::Instant::now();
         while stop.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_some() {
             if let Err(error) = self.look().await {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
                     "Could not read the states of ports"
                 );
+            }
+            if certificates_at.elapsed() >= CERTIFICATES_EVERY {
+                self.renew_certificates().await;
+                certificates_at = tokio::time::Instant::now();
             }
             if self.minute() != minute {
                 self.write_rates(minute).await;
@@ -113,12 +130,16 @@ impl Ports {
         let mut open = self.open.lock().await;
         let closing: Vec<String> = open
             .iter()
-            .filter(|(name, (settings, _))| wanted.get(*name).is_none_or(|(_, _, mllp)| *mllp != settings))
+            .filter(|(name, open)| {
+                wanted.get(*name).is_none_or(|(_, location, mllp)| {
+                    **mllp != open.settings || location.limits != open.limits
+                })
+            })
             .map(|(name, _)| name.clone())
             .collect();
         for name in closing {
-            if let Some((_, listener)) = open.remove(&name) {
-                listener.stop().await;
+            if let Some(closed) = open.remove(&name) {
+                closed.listener.stop().await;
                 tracing::info!(receive_location = name, "Receive location {name} is closed");
             }
         }
@@ -127,10 +148,10 @@ impl Ports {
                 continue;
             }
             let door = Door::new(self.receiver.clone(), &port, &location.name);
-            match self.listen(&name, mllp, location.limits.rate, door).await {
-                Ok(listener) => {
+            match self.listen(&name, mllp, location.limits, door).await {
+                Ok(opened) => {
                     self.failed().remove(&name);
-                    open.insert(name, (mllp.clone(), listener));
+                    open.insert(name, opened);
                 }
                 Err(reason) => {
                     if self.failed().insert(name.clone(), reason.clone()).is_none() {
@@ -149,29 +170,59 @@ impl Ports {
         &self,
         name: &str,
         mllp: &MllpReceive,
-        rate: Option<u32>,
+        limits: LocationLimits,
         door: Door,
-    ) -> Result<Listener, String> {
+    ) -> Result<Opened, String> {
+        let certificates = mllp.tls.as_ref().and_then(|tls| tls::listener_contents(tls, &self.data).ok());
         let config = match &mllp.tls {
             None => None,
             Some(wanted) => Some(tls::listener(wanted, &self.data).map_err(|error| error.to_string())?),
         };
         let door: Arc<dyn crate::adapter::mllp::Intake> = Arc::new(door);
-        let started = Listener::start(name, mllp, rate, config, self.total.clone(), door).await;
-        started.map_err(|error| match std::error::Error::source(&error) {
+        let started = Listener::start(name, mllp, limits, config, self.total.clone(), door).await;
+        let listener = started.map_err(|error| match std::error::Error::source(&error) {
             Some(source) => format!("{error}: {source}"),
             None => error.to_string(),
-        })
+        })?;
+        Ok(Opened { settings: mllp.clone(), limits, listener, certificates })
+    }
+
+    /// Takes up certificates that were changed on disk, for new connections; what cannot be read leaves the old ones
+    /// in use.
+    pub async fn renew_certificates(&self) {
+        for (name, open) in self.open.lock().await.iter_mut() {
+            let Some(wanted) = &open.settings.tls else { continue };
+            let renewed = tls::listener_contents(wanted, &self.data).and_then(|contents| {
+                if open.certificates == Some(contents) {
+                    return Ok(None);
+                }
+                Ok(Some((contents, tls::listener(wanted, &self.data)?)))
+            });
+            match renewed {
+                Ok(None) => {}
+                Ok(Some((contents, config))) => {
+                    open.listener.renew(config);
+                    open.certificates = Some(contents);
+                    tracing::info!(receive_location = name, "Receive location {name} shows new certificates");
+                }
+                Err(error) => tracing::error!(
+                    receive_location = name,
+                    error = &error as &dyn std::error::Error,
+                    "Receive location {name} goes on with its old certificates"
+                ),
+            }
+        }
+        self.send_ports.renew_certificates();
     }
 
     /// Where a receive location listens, when it is open.
     pub async fn address(&self, name: &str) -> Option<std::net::SocketAddr> {
-        self.open.lock().await.get(name).map(|(_, listener)| listener.address())
+        self.open.lock().await.get(name).map(|open| open.listener.address())
     }
 
     /// What a receive location counted since it was opened.
     pub async fn counters(&self, name: &str) -> Option<Arc<Counters>> {
-        self.open.lock().await.get(name).map(|(_, listener)| Arc::clone(listener.counters()))
+        self.open.lock().await.get(name).map(|open| Arc::clone(open.listener.counters()))
     }
 
     /// Locations that should be open and are not, with the reason.
@@ -187,7 +238,7 @@ impl Ports {
     /// Closes all receive locations and waits for what they owe.
     pub async fn close(&self) {
         let open = std::mem::take(&mut *self.open.lock().await);
-        futures::future::join_all(open.values().map(|(_, listener)| listener.stop())).await;
+        futures::future::join_all(open.values().map(|open| open.listener.stop())).await;
         self.write_rates(self.minute()).await;
     }
 
@@ -202,15 +253,20 @@ impl Ports {
 
     /// Adds what each port did since the last time.
     async fn write_rates(&self, minute: DateTime<Utc>) {
-        let mut now: Vec<(&'static str, String, [u64; 3])> = Vec::new();
+        let mut now: Vec<(&'static str, String, [u64; 4])> = Vec::new();
         let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-        for (name, (_, listener)) in self.open.lock().await.iter() {
-            let counted = listener.counters();
-            let totals = [read(&counted.frames), read(&counted.bytes_in), read(&counted.broken_frames)];
+        for (name, open) in self.open.lock().await.iter() {
+            let counted = open.listener.counters();
+            let totals = [read(&counted.frames), read(&counted.bytes_in), read(&counted.broken_frames), 0];
             now.push(("receive_location", name.clone(), totals));
         }
         for (name, activity, _) in self.send_ports.activities() {
-            let totals = [read(&activity.delivered), read(&activity.bytes), read(&activity.failed)];
+            let totals = [
+                read(&activity.delivered),
+                read(&activity.bytes),
+                read(&activity.failed),
+                read(&activity.refused),
+            ];
             now.push(("send_port", name, totals));
         }
         let changed: Vec<_> = {
@@ -220,9 +276,9 @@ impl Ports {
                     let before = written.insert((kind, name.clone()), totals).unwrap_or_default();
                     // A location that was opened again counts from nothing.
                     let gone =
-                        std::array::from_fn::<u64, 3, _>(|index| totals[index].wrapping_sub(before[index]));
+                        std::array::from_fn::<u64, 4, _>(|index| totals[index].wrapping_sub(before[index]));
                     let gone = if totals[0] < before[0] { totals } else { gone };
-                    (gone != [0; 3]).then_some((kind, name, gone))
+                    (gone != [0; 4]).then_some((kind, name, gone))
                 })
                 .collect()
         };
@@ -235,14 +291,15 @@ impl Ports {
             changed.iter().map(|(.., totals)| i64::try_from(totals[index]).unwrap_or(i64::MAX)).collect()
         };
         let written = sqlx::query!(
-            "INSERT INTO port_minute (minute, kind, name, node, messages, bytes, errors)
-             SELECT $1, u.kind, u.name, $2, u.messages, u.bytes, u.errors
-               FROM unnest($3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[])
-                    AS u(kind, name, messages, bytes, errors)
+            "INSERT INTO port_minute (minute, kind, name, node, messages, bytes, errors, refused)
+             SELECT $1, u.kind, u.name, $2, u.messages, u.bytes, u.errors, u.refused
+               FROM unnest($3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[])
+                    AS u(kind, name, messages, bytes, errors, refused)
                  ON CONFLICT (minute, kind, name, node)
                  DO UPDATE SET messages = port_minute.messages + excluded.messages,
                                bytes = port_minute.bytes + excluded.bytes,
-                               errors = port_minute.errors + excluded.errors",
+                               errors = port_minute.errors + excluded.errors,
+                               refused = port_minute.refused + excluded.refused",
             minute,
             self.store.slot(),
             &kinds,
@@ -250,6 +307,7 @@ impl Ports {
             &column(0),
             &column(1),
             &column(2),
+            &column(3),
         )
         .execute(self.store.pool())
         .await;
@@ -309,6 +367,24 @@ pub(crate) async fn set_held_by_answer(store: &Store, name: &str, reason: &str) 
         name,
         now,
         reason
+    )
+    .execute(store.pool())
+    .await?;
+    Ok(())
+}
+
+/// Counts a message whose control id came before with other bytes; an alert rule looks at it.
+pub(crate) async fn count_other_content(store: &Store, location: &str) -> Result<(), Error> {
+    let now = store.clock().now();
+    let minute = now.duration_trunc(TimeDelta::minutes(1)).unwrap_or(now);
+    sqlx::query!(
+        "INSERT INTO port_minute (minute, kind, name, node, other_content)
+         VALUES ($1, 'receive_location', $2, $3, 1)
+             ON CONFLICT (minute, kind, name, node)
+             DO UPDATE SET other_content = port_minute.other_content + 1",
+        minute,
+        location,
+        store.slot()
     )
     .execute(store.pool())
     .await?;
@@ -376,7 +452,7 @@ pub async fn start_ports(
     let outside = start(engine, data.to_owned()).await?;
     let open = outside.ports.open.lock().await;
     let mut listening: Vec<_> =
-        open.iter().map(|(name, (_, listener))| (name.clone(), listener.address())).collect();
+        open.iter().map(|(name, open)| (name.clone(), open.listener.address())).collect();
     listening.sort();
     Ok(listening)
 }

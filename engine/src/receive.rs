@@ -16,7 +16,9 @@ use crate::configuration::{
 use crate::current::{Current, Running};
 use crate::directory::SourceKind;
 use crate::ids::MessageId;
-use crate::message_box::{self, DuplicateKey, Error, Incoming, MessageBox, Published, Refusal, Route};
+use crate::message_box::{
+    self, DuplicateKey, Error, Incoming, MessageBox, Published, Refusal, Route, Settles,
+};
 use crate::parked;
 use crate::pipeline::resolve_party::Resolved;
 use crate::pipeline::{decode, disassemble, parse, promote, resolve_party, validate};
@@ -203,6 +205,7 @@ impl Door {
             parked,
             config_version: arrival.current.configuration.version,
             detail,
+            settles: Settles::default(),
         }
     }
 
@@ -329,7 +332,7 @@ fn local(arrival: &Arrival<'_>) -> DateTime<FixedOffset> {
 fn not_stored(error: &Error, known: &Known, control_id: &str, now: DateTime<FixedOffset>) -> Answer {
     match error {
         Error::Unknown { .. } => Answer::Close,
-        Error::NotStored { .. } | Error::ShuttingDown => {
+        Error::NotStored { .. } | Error::Overtaken { .. } | Error::ShuttingDown => {
             let answers = Answers { settings: &known.inbound.acknowledgment, control_id, now };
             answers.to(&known.message, &known.header, &Verdict::NotStored).0
         }

@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::configuration::SendPort;
 use crate::current::Running;
 use crate::delivery::{Deliveries, Outcome, SendLane, SendWork};
+use crate::pipeline::assemble::{self, Unwritable};
 use crate::receive::Awaited;
 use breaker::{Opened, Permission};
 use exchange::Exchanged;
@@ -88,7 +89,11 @@ impl Senders {
     }
 
     /// One attempt at one message, once the breaker lets it.
-    async fn deliver(&self, work: SendWork, settings: &SendPort, port: &Port) {
+    async fn deliver(&self, mut work: SendWork, settings: &SendPort, port: &Port) {
+        if let Err(unwritable) = self.assemble(&mut work, settings) {
+            let (code, reason) = ("send.unwritable".to_owned(), unwritable.to_string());
+            return self.deliveries.complete(work, Outcome::Suspend { code, reason, answer: None });
+        }
         if !self.permitted(port, work.lane).await {
             return self.give_back(work);
         }
@@ -108,7 +113,7 @@ impl Senders {
         }
         let open = port.breaker().open_between(work.first_at, now);
         let outcome = verdict::outcome(&work, settings, &exchanged, now, open, rand::random());
-        port.count(&exchanged, &outcome, work.message.bytes().len());
+        port.count(&exchanged, &outcome, work.bytes().len());
         if exchanged.holds_port(settings) {
             tracing::warn!(
                 send_port = settings.name,
@@ -123,6 +128,15 @@ impl Senders {
             self.ports.track_foreign(&work, foreign).await;
         }
         self.deliveries.complete(work, outcome);
+    }
+
+    /// Writes the message as the party at the other end wants to read it.
+    fn assemble(&self, work: &mut SendWork, settings: &SendPort) -> Result<(), Unwritable> {
+        let current = self.running.load();
+        if let Some(party) = assemble::receiver(&current.configuration, settings, &work.message) {
+            work.assembled = assemble::assemble(&work.message, &party.outbound)?;
+        }
+        Ok(())
     }
 
     /// Work that was taken and cannot be sent here: its next owner sends it at once.

@@ -51,6 +51,8 @@ pub enum Kind {
     Resubmitted = 17,
     /// An answer nobody waits for (any more).
     LateAnswer = 18,
+    /// A send port wrote a message as its receiver's party asks.
+    ChangedByPort = 19,
 }
 
 impl Kind {
@@ -58,9 +60,9 @@ impl Kind {
     #[must_use]
     pub fn from_number(number: i16) -> Option<Self> {
         use Kind::{
-            AnswerReceived, Delivered, DeliveryFailed, LateAnswer, MailQueued, NotRouted, PortStateChanged,
-            Received, RepeatAnswered, Resubmitted, Resumed, Suspended, SuspendedAtDoor, TaskClosed,
-            TaskCreated, TaskVoted, Terminated, Turn,
+            AnswerReceived, ChangedByPort, Delivered, DeliveryFailed, LateAnswer, MailQueued, NotRouted,
+            PortStateChanged, Received, RepeatAnswered, Resubmitted, Resumed, Suspended, SuspendedAtDoor,
+            TaskClosed, TaskCreated, TaskVoted, Terminated, Turn,
         };
         [
             Received,
@@ -81,6 +83,7 @@ impl Kind {
             PortStateChanged,
             Resubmitted,
             LateAnswer,
+            ChangedByPort,
         ]
         .into_iter()
         .find(|kind| *kind as i16 == number)

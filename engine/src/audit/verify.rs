@@ -194,54 +194,93 @@ pub async fn verify_blocks(pool: &PgPool, places: &[(i32, i64)]) -> Result<Repor
     Ok(report)
 }
 
+/// Where verification of a chain stands.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    pub(super) chain: i32,
+    /// Last block that was recomputed; 0: none yet.
+    pub(super) last: i64,
+    /// Its hash.
+    pub(super) previous: Vec<u8>,
+}
+
+impl Place {
+    pub(super) fn begin(chain: i32) -> Self {
+        Self { chain, last: 0, previous: ORIGIN.to_vec() }
+    }
+}
+
+/// What a page of a chain gave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Page {
+    More,
+    End,
+    Broken,
+}
+
 /// Follows one chain; stops at its first break. Answers the number of the last block there is.
 async fn follow(pool: &PgPool, chain: i32, report: &mut Report) -> Result<i64, Error> {
-    let mut last = 0;
-    let mut previous = ORIGIN.to_vec();
+    let mut place = Place::begin(chain);
     loop {
-        let blocks = sqlx::query!(
-            r#"SELECT number, at, rows, root, previous, hash
-                 FROM audit_block
-                WHERE chain = $1 AND number > $2
-                ORDER BY number
-                LIMIT $3"#,
-            chain,
-            last,
-            PAGE
-        )
-        .fetch_all(pool)
-        .await?;
-        let (Some(first), Some(end)) = (blocks.first(), blocks.last()) else { return Ok(last) };
-        let mut rows = rows_of(pool, chain, (first.number, end.number), (first.at, end.at)).await?;
-        for block in &blocks {
-            if block.number != last + 1 {
-                report.breaks.push(Break::Missing { chain, block: last + 1 });
-                return highest(pool, chain).await;
-            }
-            let hash = block_hash(chain, block.number, block.at, block.rows, &block.root, &block.previous);
-            if block.previous != previous || hash != block.hash.as_slice() {
-                report.breaks.push(Break::Block { chain, block: block.number });
-                return highest(pool, chain).await;
-            }
-            let found = rows.remove(&block.number).unwrap_or_default();
-            let leaves: Vec<_> = found.iter().map(Row::leaf).collect();
-            let count = i32::try_from(leaves.len()).unwrap_or(i32::MAX);
-            if count != block.rows || merkle_root(&leaves) != block.root.as_slice() {
-                report.breaks.push(Break::Rows {
-                    chain,
-                    block: block.number,
-                    expected: block.rows,
-                    found: count,
-                });
-                return highest(pool, chain).await;
-            }
-            bodies(pool, &found, report).await?;
-            report.blocks += 1;
-            report.rows += leaves.len() as u64;
-            last = block.number;
-            previous.clone_from(&block.hash);
+        match page(pool, &mut place, PAGE, report).await? {
+            Page::More => {}
+            Page::End => return Ok(place.last),
+            Page::Broken => return highest(pool, chain).await,
         }
     }
+}
+
+/// Recomputes the next blocks of a chain.
+pub(super) async fn page(
+    pool: &PgPool,
+    place: &mut Place,
+    most: i64,
+    report: &mut Report,
+) -> Result<Page, Error> {
+    let chain = place.chain;
+    let blocks = sqlx::query!(
+        r#"SELECT number, at, rows, root, previous, hash
+             FROM audit_block
+            WHERE chain = $1 AND number > $2
+            ORDER BY number
+            LIMIT $3"#,
+        chain,
+        place.last,
+        most
+    )
+    .fetch_all(pool)
+    .await?;
+    let (Some(first), Some(end)) = (blocks.first(), blocks.last()) else { return Ok(Page::End) };
+    let mut rows = rows_of(pool, chain, (first.number, end.number), (first.at, end.at)).await?;
+    for block in &blocks {
+        if block.number != place.last + 1 {
+            report.breaks.push(Break::Missing { chain, block: place.last + 1 });
+            return Ok(Page::Broken);
+        }
+        let hash = block_hash(chain, block.number, block.at, block.rows, &block.root, &block.previous);
+        if block.previous != place.previous || hash != block.hash.as_slice() {
+            report.breaks.push(Break::Block { chain, block: block.number });
+            return Ok(Page::Broken);
+        }
+        let found = rows.remove(&block.number).unwrap_or_default();
+        let leaves: Vec<_> = found.iter().map(Row::leaf).collect();
+        let count = i32::try_from(leaves.len()).unwrap_or(i32::MAX);
+        if count != block.rows || merkle_root(&leaves) != block.root.as_slice() {
+            report.breaks.push(Break::Rows {
+                chain,
+                block: block.number,
+                expected: block.rows,
+                found: count,
+            });
+            return Ok(Page::Broken);
+        }
+        bodies(pool, &found, report).await?;
+        report.blocks += 1;
+        report.rows += leaves.len() as u64;
+        place.last = block.number;
+        place.previous.clone_from(&block.hash);
+    }
+    Ok(Page::More)
 }
 
 async fn highest(pool: &PgPool, chain: i32) -> Result<i64, Error> {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use indexmap::IndexMap;
 
 use super::{Address, Secret};
@@ -60,6 +61,27 @@ pub struct Alerts {
     pub group_for: Duration,
     /// Rules by name.
     pub rules: IndexMap<String, AlertRule>,
+    /// Planned silences.
+    pub mutes: Vec<Mute>,
+}
+
+/// A planned silence: alerts open, but nobody is mailed until it ends. What is still open then is mailed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mute {
+    /// Name in the site folder.
+    pub name: String,
+    /// Ports it covers; empty: all.
+    pub ports: Vec<String>,
+    /// Parties it covers; empty: all.
+    pub parties: Vec<String>,
+    /// Rules it covers; empty: all.
+    pub rules: Vec<String>,
+    /// Why.
+    pub reason: String,
+    /// Begin.
+    pub from: DateTime<Utc>,
+    /// End; at most seven days later.
+    pub until: DateTime<Utc>,
 }
 
 /// When people are told.

@@ -14,6 +14,7 @@ use crate::notice::Notice;
 use crate::parked::{self, NewParked, State};
 use crate::tracking::{AnswerTrace, Detail, Entry, Kind};
 use crate::work::{self, NewWork, SendDetail};
+use orderly_hl7::Message;
 
 /// Rows of one T3.
 #[derive(Default)]
@@ -24,7 +25,7 @@ pub(super) struct Batch {
     pub(super) unparked: Vec<i64>,
     /// Lanes and keys whose head may be gone.
     pub(super) released: Vec<(i32, i64)>,
-    pub(super) answers: Vec<StoredAnswer>,
+    pub(super) kept: Vec<Kept>,
     pub(super) closed: Vec<(i64, i64, i32)>,
     pub(super) entries: Vec<Entry>,
     pub(super) work: Vec<NewWork>,
@@ -43,15 +44,15 @@ pub(super) struct Changed {
     pub(super) reason: Vec<String>,
 }
 
-/// An answer to be stored as a message.
-pub(super) struct StoredAnswer {
+/// A message to be stored: an answer, or the form in which a message left.
+pub(super) struct Kept {
     pub(super) id: MessageId,
     pub(super) parent: MessageId,
     pub(super) source: i32,
     pub(super) message_type: String,
     pub(super) control_id: String,
     pub(super) sha256: [u8; 32],
-    pub(super) answer: Answer,
+    pub(super) message: Message,
 }
 
 /// What a batch is built with.
@@ -73,6 +74,10 @@ impl Batch {
     }
 
     fn attempt(&mut self, work: &SendWork, outcome: &Outcome, context: &Context<'_>) {
+        // An attempt that is repeated writes the same bytes again; one row for them is enough.
+        if !matches!(outcome, Outcome::Retry { .. }) {
+            self.keep_assembled(work, context);
+        }
         let trace = outcome.answer().map(|answer| self.keep_answer(work, answer, context));
         let entry = |kind, detail| {
             let mut entry =
@@ -198,32 +203,59 @@ impl Batch {
 
     /// Stores the answer as a message made from the one that was sent.
     fn keep_answer(&mut self, work: &SendWork, answer: &Answer, context: &Context<'_>) -> AnswerTrace {
-        let id = context.ids.message();
-        let directory = &context.current.directory;
-        let source = directory
-            .subscriber_by_id(work.subscriber)
-            .and_then(|subscriber| directory.source(SourceKind::SendPort, &subscriber.name));
-        let header = answer.message.head();
-        let hash = sha256(answer.message.bytes());
-        self.answers.push(StoredAnswer {
-            id,
-            parent: work.message_id,
-            source: source.unwrap_or_default(),
-            message_type: if header.message_type.is_empty() {
-                "?".to_owned()
-            } else {
-                header.message_type.clone()
-            },
-            control_id: header.control_id.clone(),
-            sha256: hash,
-            answer: answer.clone(),
-        });
+        let control_id = answer.message.head().control_id.clone();
+        let (id, hash) = self.keep(work, &answer.message, control_id, context);
         AnswerTrace {
             message: Some(id),
             code: answer.code.clone(),
             control_id: answer.control_id.clone(),
             sha256: hash,
         }
+    }
+
+    /// Stores the form in which the message left, where the receiver's settings changed it.
+    fn keep_assembled(&mut self, work: &SendWork, context: &Context<'_>) {
+        let Some(assembled) = &work.assembled else { return };
+        // Without its control id: a search finds the message that was received first.
+        let (id, hash) = self.keep(work, &assembled.message, String::new(), context);
+        let text = assembled.changed.join(", ");
+        let detail = Detail::Cause { code: "port.changed".to_owned(), text, sha256: Some(hash) };
+        let version = context.current.configuration.version;
+        let mut entry = Entry::new(Kind::ChangedByPort, version, detail).about(id);
+        entry.subscriber = Some(work.subscriber);
+        self.entries.push(entry);
+    }
+
+    fn keep(
+        &mut self,
+        work: &SendWork,
+        message: &Message,
+        control_id: String,
+        context: &Context<'_>,
+    ) -> (MessageId, [u8; 32]) {
+        let id = context.ids.message();
+        let directory = &context.current.directory;
+        let source = directory
+            .subscriber_by_id(work.subscriber)
+            .and_then(|subscriber| directory.source(SourceKind::SendPort, &subscriber.name));
+        let header = message.head();
+        let hash = sha256(message.bytes());
+        let message_type = match (header.message_type.as_str(), header.trigger_event.as_str()) {
+            ("", _) => "?".to_owned(),
+            // An answer is listed by its type alone.
+            (kind, event) if control_id.is_empty() && !event.is_empty() => format!("{kind}^{event}"),
+            (kind, _) => kind.to_owned(),
+        };
+        self.kept.push(Kept {
+            id,
+            parent: work.message_id,
+            source: source.unwrap_or_default(),
+            message_type,
+            control_id,
+            sha256: hash,
+            message: message.clone(),
+        });
+        (id, hash)
     }
 
     fn tell_instance(&mut self, work: &SendWork, outcome: &Outcome, trace: Option<&AnswerTrace>) {
@@ -273,8 +305,8 @@ impl Batch {
     /// True when the answer kept last is the awaited structure and not a plain acknowledgment.
     fn is_reply(&self, expect: &str) -> bool {
         let wanted = expect.trim_start_matches("reply:");
-        self.answers.last().is_some_and(|kept| {
-            let header = kept.answer.message.header();
+        self.kept.last().is_some_and(|kept| {
+            let header = kept.message.header();
             header.structure == wanted
                 || (!kept.message_type.starts_with("ACK") && header.structure.is_empty())
         })

@@ -29,9 +29,9 @@ impl RangeColumns {
     }
 }
 
-/// Answers as the arrays that `store_messages` takes.
+/// Messages as the arrays that `store_messages` takes.
 #[derive(Default)]
-pub(super) struct AnswerColumns<'a> {
+pub(super) struct KeptColumns<'a> {
     pub(super) id: Vec<i64>,
     pub(super) retention: Vec<i16>,
     pub(super) parent: Vec<i64>,
@@ -45,10 +45,10 @@ pub(super) struct AnswerColumns<'a> {
     pub(super) no_bytes: Vec<Option<&'a [u8]>>,
 }
 
-impl<'a> AnswerColumns<'a> {
+impl<'a> KeptColumns<'a> {
     pub(super) fn of(batch: &'a Batch) -> Self {
         let mut columns = Self::default();
-        for kept in &batch.answers {
+        for kept in &batch.kept {
             columns.id.push(kept.id.0);
             columns.retention.push(0);
             columns.parent.push(kept.parent.0);
@@ -57,7 +57,7 @@ impl<'a> AnswerColumns<'a> {
             columns.control_id.push(Some(kept.control_id.as_str()).filter(|id| !id.is_empty()));
             columns.charset.push(0);
             columns.sha256.push(&kept.sha256);
-            columns.body.push(kept.answer.message.bytes());
+            columns.body.push(kept.message.bytes());
             columns.none.push(None);
             columns.no_bytes.push(None);
         }

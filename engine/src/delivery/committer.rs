@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::batch::{Batch, Context};
-use super::columns::{AnswerColumns, RangeColumns};
+use super::columns::{KeptColumns, RangeColumns};
 use super::{Done, Shared, UNCONFIRMED_MAX};
 use crate::audit::{Chain, Purpose};
 use crate::lane::{Item, Range};
@@ -314,10 +314,10 @@ impl Committer {
             instance: new.instance.map(|instance| instance.0),
             detail: new.detail.clone(),
             message: batch
-                .answers
+                .kept
                 .iter()
                 .find(|kept| kept.id.0 == new.subject && new.kind == work::Kind::Answered)
-                .map(|kept| kept.answer.message.clone()),
+                .map(|kept| kept.message.clone()),
         });
         shared.lanes.hand_over(items);
         self.settle(done, &batch, &held);
@@ -375,7 +375,7 @@ impl Committer {
             batch.parked.lane.iter().flatten().copied().chain(released_lanes.iter().copied()).collect();
         locked.sort_unstable();
         locked.dedup();
-        let answers = AnswerColumns::of(batch);
+        let kept = KeptColumns::of(batch);
         let row = sqlx::query!(
             r#"WITH claimed AS MATERIALIZED (SELECT claim_ranges($1, $2, $3, $4, $5) AS n),
                     locked AS MATERIALIZED (SELECT lock_parked($6) AS n FROM claimed),
@@ -401,18 +401,18 @@ impl Committer {
             &ranges.epoch,
             &locked,
             now,
-            &answers.id,
-            &answers.retention,
-            &answers.parent,
-            &answers.source,
-            &answers.none as _,
-            &answers.message_type as _,
-            &answers.control_id as _,
-            &answers.none as _,
-            &answers.charset,
-            &answers.sha256 as _,
-            &answers.no_bytes as _,
-            &answers.body as _,
+            &kept.id,
+            &kept.retention,
+            &kept.parent,
+            &kept.source,
+            &kept.none as _,
+            &kept.message_type as _,
+            &kept.control_id as _,
+            &kept.none as _,
+            &kept.charset,
+            &kept.sha256 as _,
+            &kept.no_bytes as _,
+            &kept.body as _,
             &batch.parked.id,
             &batch.parked.lane as _,
             &batch.parked.subscriber as _,

@@ -323,6 +323,7 @@ fn work_of(item: Item, subscriber: i32) -> SendWork {
         message_id: MessageId(item.subject),
         control_id: message.head().control_id.clone(),
         message,
+        assembled: None,
         attempt: 1,
         first_at: item.created_at,
         parked: None,

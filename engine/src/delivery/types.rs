@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use orderly_hl7::Message;
 
 use crate::ids::{MessageId, ParkedId};
+use crate::pipeline::assemble::Assembled;
 use crate::work::SendDetail;
 
 /// A message to deliver now. The sender gives it back with [`Deliveries::complete`](super::Deliveries::complete).
@@ -21,8 +22,10 @@ pub struct SendWork {
     pub key: i64,
     /// The message.
     pub message_id: MessageId,
-    /// Its bytes, as they must go out.
+    /// Its bytes, as they are stored.
     pub message: Message,
+    /// What goes out in its place, once the receiver's settings asked for changes.
+    pub assembled: Option<Assembled>,
     /// MSH-10: what the answer's MSA-2 must be.
     pub control_id: String,
     /// Number of this attempt, from 1.
@@ -82,6 +85,12 @@ pub struct Answer {
 }
 
 impl SendWork {
+    /// What goes out.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        self.assembled.as_ref().map_or(&self.message, |assembled| &assembled.message).bytes()
+    }
+
     /// True when an instance waits for what comes of it.
     #[must_use]
     pub fn is_awaited(&self) -> bool {

@@ -92,3 +92,22 @@ async fn mails_wait_while_the_server_is_away() {
     assert_eq!(look(&store, &site, Path::new(".")).await.unwrap(), 0);
     assert_eq!(open_rows(&store).await, 1);
 }
+
+#[tokio::test]
+async fn mails_above_the_limit_of_a_person_leave_as_one() {
+    let (store, catcher) = queued(&["a@n.example", "a@n.example", "a@n.example", "b@n.example"]).await;
+    let mut site = site(&catcher);
+    site.mail.as_mut().unwrap().per_person_hour = 1;
+    assert_eq!(look(&store, &site, Path::new(".")).await.unwrap(), 2);
+    assert_eq!(look(&store, &site, Path::new(".")).await.unwrap(), 0, "the others wait");
+    assert_eq!(open_rows(&store).await, 2);
+    sqlx::query("UPDATE outgoing_mail SET due_at = now() - interval '1 second' WHERE held")
+        .execute(store.pool())
+        .await
+        .unwrap();
+    assert_eq!(look(&store, &site, Path::new(".")).await.unwrap(), 1);
+    assert_eq!(open_rows(&store).await, 0);
+    let mails = catcher.mails();
+    let summed: Vec<_> = mails.iter().filter(|mail| mail.subject.contains("2 notices")).collect();
+    assert_eq!((mails.len(), summed.len()), (3, 1));
+}

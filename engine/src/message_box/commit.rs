@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{Connection, PgConnection};
 
 use super::publish::Request;
-use super::{DuplicateKey, Error, Published};
+use super::{DuplicateKey, Error, Incoming, Published, SettledRows};
 use crate::audit::{Chain, Purpose};
 use crate::ids::MessageId;
 use crate::lane::{Item, Lanes};
@@ -19,6 +19,9 @@ use crate::work::{self, NewWork};
 
 /// How long a committer tries to find out whether its commit happened.
 const LOOK_UP_TIME: Duration = Duration::from_secs(5);
+
+/// How often a commit that another transaction was in the way of is tried again.
+const CLASHES_MAX: u32 = 2;
 
 /// One committer with its connection and its audit chain.
 pub(super) struct Committer {
@@ -53,6 +56,7 @@ impl Committer {
     /// Commits a batch and answers every request of it.
     pub(super) async fn commit(&mut self, batch: Vec<Request>) {
         let (mut batch, mut repeats) = split_repeats(batch);
+        let mut clashes = 0;
         loop {
             if batch.is_empty() {
                 break;
@@ -73,6 +77,13 @@ impl Committer {
                         }
                         Err(error) => return self.refuse(batch, repeats, &error),
                     }
+                }
+                Err(error) if error.sql_state().as_deref() == Some("OB004") => {
+                    return self.one_by_one(batch, repeats).await;
+                }
+                Err(error) if error.is_clash() && clashes < CLASHES_MAX => {
+                    clashes += 1;
+                    tracing::debug!(clashes, "Another transaction was in the way of a commit; trying again");
                 }
                 Err(error) if error.surely_not_committed() => return self.refuse(batch, repeats, &error),
                 Err(error) => {
@@ -98,6 +109,23 @@ impl Committer {
             request.reply.send(Ok(Published::Stored));
         }
         self.answer_repeats(repeats, &firsts).await;
+    }
+
+    /// Something that one of them settles was settled before: finds out which, and stores the others.
+    async fn one_by_one(&mut self, batch: Vec<Request>, repeats: Vec<(Request, Option<First>)>) {
+        let is_alone = batch.len() == 1;
+        for request in batch {
+            if is_alone {
+                let message = request.incoming.id;
+                request.reply.send(Err(Error::Overtaken { message }));
+            } else {
+                Box::pin(self.commit(vec![request])).await;
+            }
+        }
+        // Their first message is stored by now, or was told that it is not: they are looked at as if they came now.
+        for (request, _) in repeats {
+            Box::pin(self.commit(vec![request])).await;
+        }
     }
 
     async fn answer_repeats(
@@ -160,6 +188,7 @@ impl Committer {
         let rows = Rows::of(now, self.store.slot(), entries.iter());
         let block = self.chain.seal(now, &rows.leaves);
         let new_work = new_work(batch);
+        let settled = settled(batch);
         let work = work::Columns::of(new_work.iter().map(|(_, work)| work), |lane| self.lanes.newest(lane));
         let parked = self.parked(batch);
         let tails = sqlx::query_scalar!(
@@ -171,8 +200,9 @@ impl Committer {
                       FROM messages),
                     tracked AS MATERIALIZED (
                     SELECT record_tracking($5, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42, $43, $44, $45) AS n
-                      FROM refused)
-               SELECT append_work($5, $46, $47, $48, $49, $50, $51, $52, $53, $54) AS "tails!" FROM tracked"#,
+                      FROM refused),
+                    settled AS MATERIALIZED (SELECT settle($5, $55) AS n FROM tracked)
+               SELECT append_work($5, $46, $47, $48, $49, $50, $51, $52, $53, $54) AS "tails!" FROM settled"#,
             now.date_naive(),
             &columns.key as _,
             &columns.key_message,
@@ -227,6 +257,7 @@ impl Committer {
             &work.key,
             &work.instance as _,
             &work.detail as _,
+            settled,
         )
         .fetch_one(&mut self.connection)
         .await?;
@@ -241,12 +272,12 @@ impl Committer {
     fn hand_over(
         &self,
         batch: &[Request],
-        new_work: &[(usize, NewWork)],
+        new_work: &[(&Incoming, NewWork)],
         columns: &work::Columns,
         tails: &[i64],
         now: DateTime<Utc>,
     ) {
-        let items = new_work.iter().enumerate().map(|(index, (request, work))| Item {
+        let items = new_work.iter().enumerate().map(|(index, (incoming, work))| Item {
             lane: work.lane,
             sequence: columns.sequence(tails, index),
             created_at: now,
@@ -255,12 +286,12 @@ impl Committer {
             key: work.key,
             instance: work.instance.map(|instance| instance.0),
             detail: work.detail.clone(),
-            message: batch[*request].incoming.parsed.clone(),
+            message: incoming.parsed.clone(),
         });
         self.lanes.hand_over(items);
-        for request in batch {
-            let message = request.incoming.id;
-            if let Some(refusal) = &request.incoming.parked {
+        for (incoming, _) in batch.iter().flat_map(Request::messages) {
+            let message = incoming.id;
+            if let Some(refusal) = &incoming.parked {
                 let code = refusal.code.clone();
                 self.notices.tell(if code == parked::NO_SUBSCRIBER {
                     Notice::NotRouted { message, code }
@@ -273,15 +304,15 @@ impl Committer {
 
     fn parked(&self, batch: &[Request]) -> parked::Columns {
         let mut columns = parked::Columns::default();
-        for request in batch {
-            if let Some(refusal) = &request.incoming.parked {
+        for (incoming, _) in batch.iter().flat_map(Request::messages) {
+            if let Some(refusal) = &incoming.parked {
                 columns.push(parked::NewParked {
                     id: self.store.ids().next_id(),
                     lane: None,
                     subscriber: None,
                     sequence: 0,
                     kind: work::Kind::Message,
-                    subject: request.incoming.id.0,
+                    subject: incoming.id.0,
                     key: 0,
                     instance: None,
                     detail: None,
@@ -384,33 +415,45 @@ fn split_repeats(batch: Vec<Request>) -> (Vec<Request>, Vec<(Request, Option<Fir
 
 fn entries(batch: &[Request]) -> Vec<Entry> {
     let mut entries = Vec::with_capacity(batch.len());
-    for request in batch {
-        let incoming = &request.incoming;
+    for (incoming, sha256) in batch.iter().flat_map(Request::messages) {
         let entry = |kind, detail| Entry::new(kind, incoming.config_version, detail).about(incoming.id);
         entries.push(entry(Kind::Received, incoming.detail.clone()));
         if let Some(refusal) = &incoming.parked {
             let kind =
                 if refusal.code == parked::NO_SUBSCRIBER { Kind::NotRouted } else { Kind::SuspendedAtDoor };
             let (code, text) = (refusal.code.clone(), refusal.reason.clone());
-            let detail = Detail::Cause { code, text, sha256: Some(request.sha256) };
+            let detail = Detail::Cause { code, text, sha256: Some(*sha256) };
             entries.push(entry(kind, detail));
         }
+        entries.extend(incoming.settles.entries.iter().cloned());
     }
     entries
 }
 
-fn new_work(batch: &[Request]) -> Vec<(usize, NewWork)> {
+/// What the batch changes in side tables, for `settle`; nothing for nearly all batches.
+fn settled(batch: &[Request]) -> Option<serde_json::Value> {
+    let mut all = SettledRows::default();
+    for rows in batch.iter().map(|request| &request.incoming.settles.rows).filter(|rows| !rows.is_empty()) {
+        all.expectations.extend(rows.expectations.iter().cloned());
+        all.links.extend(rows.links.iter().cloned());
+        all.continued.extend(rows.continued.iter().cloned());
+        all.fragments.extend(rows.fragments.iter().cloned());
+    }
+    (!all.is_empty()).then(|| serde_json::to_value(all).expect("names and numbers are JSON"))
+}
+
+fn new_work(batch: &[Request]) -> Vec<(&Incoming, NewWork)> {
     let mut work = Vec::new();
-    for (index, request) in batch.iter().enumerate() {
-        work.extend(request.incoming.routes.iter().map(|route| {
-            let mut work = NewWork::message(route.lane, request.incoming.id, route.key);
+    for (incoming, _) in batch.iter().flat_map(Request::messages) {
+        work.extend(incoming.routes.iter().map(|route| {
+            let mut work = NewWork::message(route.lane, incoming.id, route.key);
             work.detail.clone_from(&route.detail);
             if let Some(answered @ work::Detail::Answered { .. }) = &work.detail {
                 debug_assert!(route.instance.is_some(), "{answered:?} has its instance");
                 work.kind = work::Kind::Answered;
                 work.instance = route.instance;
             }
-            (index, work)
+            (incoming, work)
         }));
     }
     work
@@ -439,12 +482,11 @@ struct Columns<'a> {
 impl<'a> Columns<'a> {
     fn of(batch: &'a [Request]) -> Self {
         let mut columns = Self::default();
-        for request in batch {
-            let incoming = &request.incoming;
+        for (incoming, sha256) in batch.iter().flat_map(Request::messages) {
             if let Some(key) = &incoming.duplicate {
                 columns.key.push(&key.0);
                 columns.key_message.push(incoming.id.0);
-                columns.key_sha256.push(&request.sha256);
+                columns.key_sha256.push(sha256);
             }
             columns.id.push(incoming.id.0);
             columns.retention.push(incoming.retention);
@@ -455,7 +497,7 @@ impl<'a> Columns<'a> {
             columns.control_id.push(incoming.control_id.as_deref());
             columns.patient.push(incoming.patient.as_deref());
             columns.charset.push(incoming.charset);
-            columns.sha256.push(&request.sha256);
+            columns.sha256.push(sha256);
             columns.context.push(incoming.context.as_deref());
             columns.body.push(&incoming.body);
         }

@@ -7,4 +7,7 @@ mod types;
 
 pub use publish::{Done, MessageBox};
 pub use subscription::{Arrival, SubscriptionIndex};
-pub use types::{DuplicateKey, Error, Incoming, Published, Refusal, Route};
+pub use types::{
+    ClosedExpectation, Continued, DuplicateKey, Error, Incoming, KeptFragment, MovedLink, Published, Refusal,
+    Route, SettledRows, Settles,
+};

@@ -30,7 +30,25 @@ const QUEUE_MAX: usize = 4_096;
 pub(super) struct Request {
     pub(super) incoming: Incoming,
     pub(super) sha256: [u8; 32],
+    pub(super) attached: Vec<(Incoming, [u8; 32])>,
     pub(super) reply: Reply,
+}
+
+impl Request {
+    /// The message and what is stored with it.
+    pub(super) fn messages(&self) -> impl Iterator<Item = (&Incoming, &[u8; 32])> {
+        let attached = self.attached.iter().map(|(incoming, sha256)| (incoming, sha256));
+        std::iter::once((&self.incoming, &self.sha256)).chain(attached)
+    }
+}
+
+/// Notes the hash of the bytes in what tracking tells of them.
+fn hashed(incoming: &mut Incoming) -> [u8; 32] {
+    let hash = sha256(&incoming.body);
+    if let Detail::Received { sha256, .. } = &mut incoming.detail {
+        *sha256 = hash;
+    }
+    hash
 }
 
 /// Called on the task of the committer right after the commit: it must be quick and must not wait.
@@ -129,17 +147,20 @@ impl MessageBox {
         mut incoming: Incoming,
         reply: Reply,
     ) -> (&mpsc::Sender<Request>, Request) {
-        let hash = sha256(&incoming.body);
-        if let Detail::Received { sha256, .. } = &mut incoming.detail {
-            *sha256 = hash;
-        }
+        let hash = hashed(&mut incoming);
+        let attached = std::mem::take(&mut incoming.settles.attached);
+        let with_hash = |mut incoming| {
+            let hash = hashed(&mut incoming);
+            (incoming, hash)
+        };
+        let attached = attached.into_iter().map(with_hash).collect();
         let committer = if incoming.body.len() > BIG_BODY_BYTES {
             &self.big
         } else {
             let count = self.committers.len() as u64;
             &self.committers[usize::try_from(committer_hash % count).unwrap_or_default()]
         };
-        (committer, Request { incoming, sha256: hash, reply })
+        (committer, Request { incoming, sha256: hash, attached, reply })
     }
 }
 

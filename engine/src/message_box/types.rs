@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use orderly_hl7::Message;
+use serde::Serialize;
 
 use crate::ids::{InstanceId, MessageId};
 use crate::{tracking, work};
@@ -43,6 +44,83 @@ pub struct Incoming {
     pub config_version: i64,
     /// What the tracking entry tells: kind `Received`, or `SuspendedAtDoor` and `NotRouted` for a refusal.
     pub detail: tracking::Detail,
+    /// What happens in the same transaction; most messages settle nothing.
+    pub settles: Settles,
+}
+
+/// What a message settles besides being stored.
+#[derive(Debug, Default)]
+pub struct Settles {
+    /// Messages that are stored with it or not at all, such as its acknowledgments. They settle nothing themselves.
+    pub attached: Vec<Incoming>,
+    /// More facts than that it was received.
+    pub entries: Vec<tracking::Entry>,
+    /// Rows of side tables that it changes.
+    pub rows: SettledRows,
+}
+
+/// Rows of side tables that a message changes. When one of them is not as it was read, nothing of the message is stored
+/// and it is told [`Error::Overtaken`].
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+pub struct SettledRows {
+    /// Awaited answers that came with it.
+    pub expectations: Vec<ClosedExpectation>,
+    /// Links whose sequence number moves.
+    pub links: Vec<MovedLink>,
+    /// Fragments that it goes on from.
+    pub continued: Vec<Continued>,
+    /// Fragments that wait for the next one from now on.
+    pub fragments: Vec<KeptFragment>,
+}
+
+impl SettledRows {
+    /// Whether nothing is changed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A row of `expectation`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ClosedExpectation {
+    /// The message that was sent.
+    pub message: i64,
+    /// The instance that waits.
+    pub instance: i64,
+    /// Its send.
+    pub send: i32,
+}
+
+/// A change of a row of `sequence_link`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MovedLink {
+    /// Its name.
+    pub link: String,
+    /// The number that was read.
+    pub before: Option<i64>,
+    /// The number from now on.
+    pub after: Option<i64>,
+}
+
+/// A row of `fragment` that is used up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Continued {
+    /// Its link.
+    pub link: String,
+    /// Its pointer.
+    pub pointer: String,
+}
+
+/// A new row of `fragment`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct KeptFragment {
+    /// Its link.
+    pub link: String,
+    /// Pointer that the next part will name.
+    pub pointer: String,
+    /// Parts so far.
+    pub messages: Vec<i64>,
 }
 
 /// 16-byte hash of receive port, MSH-3, MSH-4 and MSH-10.
@@ -118,6 +196,12 @@ pub enum Error {
     #[error("it is not known whether message {message} was stored")]
     Unknown {
         /// Its id.
+        message: MessageId,
+    },
+    /// What it settles had been settled by another message: surely not stored. Whoever handed it in looks again.
+    #[error("message {message} came after another one that settled the same")]
+    Overtaken {
+        /// The id it would have had.
         message: MessageId,
     },
     /// The node is shutting down.

@@ -3,16 +3,21 @@
 
 use super::*;
 use crate::ids::InstanceId;
-use crate::tracking::{self, Entry, Kind};
+use crate::message_box::ClosedExpectation;
+use crate::tracking::{Entry, Kind};
 use crate::work;
 use orderly_hl7::acknowledge;
 
 /// An open expectation that an answer fits.
 struct Expected {
-    message: i64,
-    instance: i64,
-    send: i32,
+    row: ClosedExpectation,
     lane: i32,
+}
+
+/// What came of an attempt to store an answer.
+enum Told {
+    Answer(Answer),
+    LookAgain,
 }
 
 impl Door {
@@ -36,14 +41,24 @@ impl Door {
 
 impl keep::Again {
     async fn correlate(self, known: Known, answer: acknowledge::Answer, reply: Reply) {
-        let Ok(expected) = self.expected(&known, &answer).await else {
+        loop {
+            match self.settle(&known, &answer).await {
+                Told::Answer(out) => return reply.answer(out),
+                Told::LookAgain => {}
+            }
+        }
+    }
+
+    /// Stores an answer, hands it to who waits for it and closes the wait, in one transaction.
+    async fn settle(&self, known: &Known, answer: &acknowledge::Answer) -> Told {
+        let Ok(expected) = self.expected(known, answer).await else {
             // The database is away: nothing is stored, so nothing is answered; the sender repeats.
-            return reply.answer(Answer::Close);
+            return Told::Answer(Answer::Close);
         };
         let current = self.receiver().running.load_full();
         let configuration = Arc::clone(&current.configuration);
         let Some((door, port, location)) = self.place(&configuration) else {
-            return reply.answer(Answer::Close);
+            return Told::Answer(Answer::Close);
         };
         let store = &self.receiver().store;
         let arrival = Arrival {
@@ -58,25 +73,24 @@ impl keep::Again {
         let (out, code) =
             answers(&known.inbound, &control_id, &arrival).to(&known.message, &known.header, &known.verdict);
         let mut routes = match known.refusal {
-            None => super::routes(&arrival, &known),
+            None => super::routes(&arrival, known),
             Some(_) => Vec::new(),
         };
-        routes.extend(expected.iter().filter_map(|open| route_to(open, &answer, &current)));
-        let nobody = routes.is_empty() && known.header.message_type == "ACK";
-        let mut incoming = door.incoming(&known, &arrival, routes, code);
+        routes.extend(expected.iter().filter_map(|open| route_to(open, answer, &current)));
+        let nobody = expected.is_none() && routes.is_empty() && known.header.message_type == "ACK";
+        let mut incoming = door.incoming(known, &arrival, routes, code);
         if nobody {
             incoming.parked = None;
         }
+        incoming.settles.entries.extend(told_of(&arrival, answer, expected.as_ref(), nobody));
+        incoming.settles.rows.expectations.extend(expected.map(|open| open.row));
         // Read from the box before the borrow of the arrival ends.
-        let (id, now, hash) = (arrival.id, local(&arrival), self.peer().connection);
-        let published = self.receiver().message_box.publish(hash, incoming).await;
-        match published {
-            Ok(Published::Stored) => {
-                self.track(id, &answer, expected.as_ref(), nobody).await;
-                reply.answer(out);
-            }
-            Ok(Published::Repeat { .. }) => reply.answer(out),
-            Err(error) => reply.answer(not_stored(&error, &known, &control_id, now)),
+        let (now, hash) = (local(&arrival), self.peer().connection);
+        match self.receiver().message_box.publish(hash, incoming).await {
+            Ok(Published::Stored | Published::Repeat { .. }) => Told::Answer(out),
+            // Another answer closed the wait meanwhile: this one looks again, and finds nobody.
+            Err(Error::Overtaken { .. }) => Told::LookAgain,
+            Err(error) => Told::Answer(not_stored(&error, known, &control_id, now)),
         }
     }
 
@@ -107,61 +121,46 @@ impl keep::Again {
         };
         let row = rows.into_iter().find(|row| fits(&row.kind));
         Ok(row.map(|row| Expected {
-            message: row.message_id,
-            instance: row.instance,
-            send: row.send,
+            row: ClosedExpectation { message: row.message_id, instance: row.instance, send: row.send },
             lane: row.lane,
         }))
     }
+}
 
-    /// Closes the expectation and says what the answer is to. What fails here is only told later: the answer
-    /// itself and the work it causes are committed.
-    async fn track(&self, id: MessageId, answer: &acknowledge::Answer, to: Option<&Expected>, nobody: bool) {
-        if to.is_none() && !nobody {
-            return;
+/// What an answer is to, as tracking tells it.
+fn told_of(
+    arrival: &Arrival<'_>,
+    answer: &acknowledge::Answer,
+    to: Option<&Expected>,
+    nobody: bool,
+) -> Option<Entry> {
+    let (kind, code, text) = match to {
+        Some(_) => (
+            Kind::AnswerReceived,
+            "ack.received",
+            format!("{} for a message that an instance sent", answer.code),
+        ),
+        None if nobody => {
+            (Kind::LateAnswer, "ack.foreign", format!("{} that nobody waits for (any more)", answer.code))
         }
-        let result = async {
-            let store = &self.receiver().store;
-            let mut tx = store.begin("receive: note an answer").await?;
-            let kind = if to.is_some() { Kind::AnswerReceived } else { Kind::LateAnswer };
-            let text = match to {
-                Some(_) => format!("{} for a message that an instance sent", answer.code),
-                None => format!("{} that nobody waits for (any more)", answer.code),
-            };
-            let code = if to.is_some() { "ack.received" } else { "ack.foreign" };
-            let detail = Detail::Cause { code: code.to_owned(), text, sha256: None };
-            let version = self.receiver().running.load().configuration.version;
-            let mut entry = Entry::new(kind, version, detail).about(id);
-            if let Some(open) = to {
-                sqlx::query!(
-                    "DELETE FROM expectation WHERE message_id = $1 AND instance = $2 AND send = $3",
-                    open.message,
-                    open.instance,
-                    open.send
-                )
-                .execute(tx.connection())
-                .await?;
-                entry.instance = Some(InstanceId(open.instance));
-            }
-            tracking::record(&mut tx, &[entry]).await?;
-            tx.commit().await
-        };
-        if let Err(error) = result.await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "Could not track an answer");
-        }
-    }
+        None => return None,
+    };
+    let detail = Detail::Cause { code: code.to_owned(), text, sha256: None };
+    let mut entry = Entry::new(kind, arrival.current.configuration.version, detail).about(arrival.id);
+    entry.instance = to.map(|open| InstanceId(open.row.instance));
+    Some(entry)
 }
 
 fn route_to(open: &Expected, answer: &acknowledge::Answer, current: &Current) -> Option<Route> {
     Some(Route {
         subscriber: current.directory.subscriber_of_lane(open.lane)?.id,
         lane: open.lane,
-        key: open.instance,
+        key: open.row.instance,
         detail: Some(work::Detail::Answered {
-            send: u32::try_from(open.send).ok()?,
+            send: u32::try_from(open.row.send).ok()?,
             code: answer.code.clone(),
             text: answer.text.clone(),
         }),
-        instance: Some(InstanceId(open.instance)),
+        instance: Some(InstanceId(open.row.instance)),
     })
 }

@@ -114,6 +114,7 @@ impl Door {
                 findings: finding.iter().map(told).collect(),
                 to: Vec::new(),
             },
+            settles: Settles::default(),
         };
         self.submit(incoming, arrival, move |published| match published {
             Ok(_) => reply.answer(answer),
@@ -145,6 +146,9 @@ impl Again {
     /// The key was there before: answers as then, takes it as new, or keeps it, as the party's record says.
     pub(super) fn repeated(self, known: Known, first: MessageId, same: bool, answer: Answer, reply: Reply) {
         let rule = &known.inbound.duplicates;
+        if !same {
+            self.note_other_content();
+        }
         match (same, rule.same, rule.different) {
             (true, SameAgain::RepeatAnswer, _) => reply.answer(answer),
             (true, SameAgain::AcceptAgain, _) => self.publish_again(known, first, None, reply),
@@ -166,6 +170,19 @@ impl Again {
                 self.publish_again(known, first, Some((refusal(DIFFERENT, reason), verdict)), reply);
             }
         }
+    }
+
+    /// Two messages with one id: somebody must look at the sender, whatever happens to this one.
+    fn note_other_content(&self) {
+        let (store, name) = (self.receiver.store.clone(), format!("{}/{}", self.port, self.location));
+        self.receiver.tasks.spawn(async move {
+            if let Err(error) = crate::port::count_other_content(&store, &name).await {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "Could not count a control id that came again with other content"
+                );
+            }
+        });
     }
 
     /// Publishes it as a message of its own. Runs on the committer's task, so it only hands it in.

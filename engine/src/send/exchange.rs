@@ -80,7 +80,7 @@ pub(super) async fn exchange(
     };
     let begun = Instant::now();
     let waits = Waits { awaited: &senders.awaited, port, settings };
-    if client.write(work.message.bytes()).await.is_err() {
+    if client.write(work.bytes()).await.is_err() {
         return Exchanged::failed(Answered::Broken, begun, foreign);
     }
     senders.deliveries.written(work, senders.clock.now());

@@ -62,6 +62,8 @@ pub(super) struct Port {
     held: AtomicBool,
     changed: Notify,
     activity: Arc<PortActivity>,
+    /// Hash of the certificates in use.
+    certificates: Mutex<Option<[u8; 32]>>,
 }
 
 impl SendPorts {
@@ -92,6 +94,20 @@ impl SendPorts {
             }
         }
         *lock(&self.shared.held) = held;
+    }
+
+    /// Takes up certificates that were changed on disk; what cannot be read leaves the old ones in use.
+    pub(crate) fn renew_certificates(&self) {
+        for port in lock(&self.shared.ports).values() {
+            if let Err(error) = port.renew_certificates(&self.shared.data) {
+                tracing::error!(
+                    send_port = port.settings.name,
+                    error = &error as &dyn std::error::Error,
+                    "Send port {} goes on with its old certificates",
+                    port.settings.name
+                );
+            }
+        }
     }
 
     /// What each port did, with the time until which its breaker is open.
@@ -160,6 +176,7 @@ impl SendPorts {
                     findings: Vec::new(),
                     to: Vec::new(),
                 },
+                settles: crate::message_box::Settles::default(),
             };
             // An answer that cannot be stored is still told of below.
             if self.shared.message_box.publish(about.0.cast_unsigned(), incoming).await.is_err() {
@@ -213,7 +230,26 @@ impl Port {
             held: AtomicBool::new(false),
             changed: Notify::new(),
             activity,
+            certificates: Mutex::new(
+                mllp.tls.as_ref().and_then(|wanted| tls::caller_contents(wanted, data).ok()),
+            ),
         }
+    }
+
+    fn renew_certificates(&self, data: &std::path::Path) -> Result<(), tls::TlsError> {
+        let SendAdapter::Mllp(mllp) = &self.settings.target;
+        let (Some(wanted), Some(dial)) = (&mllp.tls, &self.dial) else { return Ok(()) };
+        let contents = tls::caller_contents(wanted, data)?;
+        if *lock(&self.certificates) != Some(contents) {
+            dial.renew(tls::caller(wanted, data)?);
+            *lock(&self.certificates) = Some(contents);
+            tracing::info!(
+                send_port = self.settings.name,
+                "Send port {} uses new certificates",
+                self.settings.name
+            );
+        }
+        Ok(())
     }
 
     fn is_same(&self, settings: &SendPort) -> bool {

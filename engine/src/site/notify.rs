@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, TimeDelta, Utc};
 use indexmap::IndexMap;
 use orderly_rules::{diagnostic::did_you_mean, yaml::Node};
 
@@ -11,7 +12,7 @@ use super::{
     source::{Entry, Source},
 };
 use crate::configuration::{
-    AlertRule, AlertWhen, Alerts, Mail, MailSecurity, MailServer, Severity, SiteClass,
+    AlertRule, AlertWhen, Alerts, Mail, MailSecurity, MailServer, Mute, Severity, SiteClass,
 };
 
 /// Reads `mail:`.
@@ -72,13 +73,13 @@ fn mail_server(object: &Object<'_, '_>, class: SiteClass) -> Option<MailServer> 
 pub(super) fn alerts(source: &Source) -> Option<Alerts> {
     let (sheet, node) = source.section("alerts")?;
     let object = sheet.object(node, "`alerts`")?;
-    object.refuse(&["mutes"]);
     object.require("team");
     let mut alerts = Alerts {
         team: object.reference("team", Referent::Team).unwrap_or_default(),
         repeat: Duration::from_secs(4 * 3_600),
         group_for: Duration::from_secs(30),
         rules: IndexMap::new(),
+        mutes: Vec::new(),
     };
     object.set_duration("repeat", &mut alerts.repeat);
     object.set_duration("group_for", &mut alerts.group_for);
@@ -87,8 +88,49 @@ pub(super) fn alerts(source: &Source) -> Option<Alerts> {
             alerts.rules.insert(rule.name.clone(), rule);
         }
     }
+    for (name, body) in object.entries("mutes", NameForm::Object) {
+        alerts.mutes.extend(mute(source, &alerts, Entry { sheet, name, body }));
+    }
     object.finish();
     Some(alerts)
+}
+
+/// Longest planned silence.
+const MUTE_DAYS_MAX: i64 = 7;
+
+fn mute(source: &Source, alerts: &Alerts, entry: Entry<'_>) -> Option<Mute> {
+    let object = entry.sheet.object(entry.body, "a mute")?;
+    let ports = port_names(source, &object);
+    let parties = object.references("parties", Referent::Party);
+    let rules = object.texts("rules");
+    for name in rules.iter().filter(|name| !alerts.rules.contains_key(&name.value)) {
+        let help = did_you_mean(&name.value, alerts.rules.keys().map(String::as_str));
+        object.sheet.error_help("S101", name.span, format!("there is no alert rule `{}`", name.value), help);
+    }
+    let reason = object.require_text("reason").map(|text| text.value);
+    let (from, until) = (instant(&object, "from"), instant(&object, "until"));
+    object.finish();
+    let (from, until) = (from?, until?);
+    if until <= from || until - from > TimeDelta::days(MUTE_DAYS_MAX) {
+        let message = format!("a mute ends after it begins, and at most {MUTE_DAYS_MAX} days later");
+        object.sheet.error("S001", object.span(), message);
+        return None;
+    }
+    let rules = rules.into_iter().map(|rule| rule.value).collect();
+    Some(Mute { name: entry.name.value.clone(), ports, parties, rules, reason: reason?, from, until })
+}
+
+fn instant(object: &Object<'_, '_>, key: &'static str) -> Option<DateTime<Utc>> {
+    let text = object.require_text(key)?;
+    match DateTime::parse_from_rfc3339(&text.value) {
+        Ok(at) => Some(at.to_utc()),
+        Err(_) => {
+            let help = "for instance \"2026-03-01T22:00:00+01:00\"".to_owned();
+            let message = format!("`{}` is no instant with its zone", text.value);
+            object.sheet.error_help("S001", text.span, message, Some(help));
+            None
+        }
+    }
 }
 
 fn rule(source: &Source, entry: Entry<'_>) -> Option<AlertRule> {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use indexmap::IndexMap;
+use orderly_hl7::Charset;
 use orderly_rules::yaml::{Kind, Node, Spanned};
 
 use super::{
@@ -183,13 +184,26 @@ const VERDICTS: &[(&str, Verdict)] = &[
 fn charset(sheet: &Sheet, node: &Node) -> Option<InboundCharset> {
     if node.as_map().is_some() {
         let object = sheet.object(node, "`charset`")?;
-        let name = object.require_text("force")?;
+        let name = charset_name(&object, "force")?;
         object.finish();
-        return Some(InboundCharset::Force(name.value));
+        return Some(InboundCharset::Force(name));
     }
     let words = [("detect", false), ("declared", true)];
     let declared = choice(sheet, node, &words, &[])?;
     Some(if declared { InboundCharset::Declared } else { InboundCharset::Detect })
+}
+
+/// A character set that has a decoder.
+fn charset_name(object: &Object<'_, '_>, key: &'static str) -> Option<String> {
+    let name = object.require_text(key)?;
+    if Charset::from_name(&name.value).is_none() {
+        let message =
+            format!("`{}` is no character set of table 0211 that can be read and written", name.value);
+        let help = "for instance `UNICODE UTF-8`, `8859/1`, `ISO IR87`, `GB 18030-2000`".to_owned();
+        object.sheet.error_help("S003", name.span, message, Some(help));
+        return None;
+    }
+    Some(name.value)
 }
 
 fn validation(object: &Object<'_, '_>) -> Validation {
@@ -309,7 +323,7 @@ fn outbound(object: &Object<'_, '_>) -> Outbound {
 
 fn outbound_charset(object: &Object<'_, '_>) -> Option<OutboundCharset> {
     let mut charset = OutboundCharset {
-        name: object.require_text("name")?.value,
+        name: charset_name(object, "name")?,
         unmappable: Unmappable::Suspend,
         substitute: '?',
         declare: true,

@@ -257,7 +257,6 @@ fn what_is_not_built_yet_is_refused_by_name() {
         ("encode", port("encode: [gzip]")),
         ("maps", port("maps: [{ map: x }]")),
         ("rota", "teams:\n  aa: { title: A, roles: [], rota: {} }\n".to_owned()),
-        ("mutes", "alerts:\n  team: aa\n  mutes: {}\nteams:\n  aa: { title: A, roles: [] }\n".to_owned()),
         ("silent", "alerts:\n  team: aa\n  rules: { aa: { when: { silent: { usual: true } } } }\nteams:\n  aa: { title: A, roles: [] }\n".to_owned()),
         ("archive", "retention:\n  default: aa\n  classes: { aa: { bodies: 1d, archive: x } }\n".to_owned()),
         ("anchor", "tracking:\n  anchor: { every: 1m }\n".to_owned()),

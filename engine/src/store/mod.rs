@@ -80,6 +80,12 @@ impl Error {
         matches!(self, Self::Database(sqlx::Error::Database(_)))
     }
 
+    /// Whether two transactions were in each other's way (deadlock, serialisation): the same one can succeed next time.
+    #[must_use]
+    pub fn is_clash(&self) -> bool {
+        self.sql_state().is_some_and(|state| matches!(state.as_str(), "40P01" | "40001"))
+    }
+
     /// The five-letter SQLSTATE, when the server gave one.
     #[must_use]
     pub fn sql_state(&self) -> Option<String> {

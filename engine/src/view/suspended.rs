@@ -183,6 +183,7 @@ pub fn cause_title(code: &str) -> &str {
         "ack.missing" => "No acknowledgment came",
         "ack.foreign" => "The acknowledgment is for another message",
         "send.exhausted" => "All attempts to deliver failed",
+        "send.unwritable" => "Not writable as the receiver wants it",
         "send.unknown" => "Sent, but the answer is unknown",
         "rule.error" => "A rule failed",
         "field.missing" => "A needed field is missing",

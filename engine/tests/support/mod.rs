@@ -13,7 +13,7 @@ use orderly_engine::configuration::{Address, Configuration, SendPort};
 use orderly_engine::delivery::{Answer, Outcome, SendWork};
 use orderly_engine::directory::SubscriberKind;
 use orderly_engine::engine::{Engine, EngineOptions};
-use orderly_engine::message_box::{DuplicateKey, Incoming, Route};
+use orderly_engine::message_box::{DuplicateKey, Incoming, Route, Settles};
 use orderly_engine::store::{Durability, testing};
 use orderly_engine::tracking::Detail;
 use orderly_hl7::Message;
@@ -85,6 +85,7 @@ pub fn incoming(engine: &Engine, ports: &[&str], control_id: &str, patient: &str
             findings: Vec::new(),
             to: Vec::new(),
         },
+        settles: Settles::default(),
     }
 }
 

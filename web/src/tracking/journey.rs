@@ -131,6 +131,7 @@ impl Telling<'_> {
             Some(Kind::PortStateChanged) => (Tone::Quiet, format!("{person} changed port {subscriber}")),
             Some(Kind::Resubmitted) => (Tone::Info, format!("Resubmitted by {person}")),
             Some(Kind::LateAnswer) => (Tone::Warn, "Answer that nobody waits for".to_owned()),
+            Some(Kind::ChangedByPort) => (Tone::Info, format!("Written for the receiver by {subscriber}")),
             None => (Tone::Quiet, "Written by a newer version of Orderly".to_owned()),
         };
         (line.tone, line.title) = (tone, title);

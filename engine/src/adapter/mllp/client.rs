@@ -2,6 +2,7 @@
 
 use super::outlet::frame_into;
 use crate::configuration::{CallerTls, MllpSend};
+use arc_swap::ArcSwap;
 use orderly_hl7::mllp::{Deframer, FrameLimits, Marks};
 use rustls_pki_types::ServerName;
 use sha2::{Digest, Sha256};
@@ -20,7 +21,7 @@ const READ_BYTES: usize = 8 << 10;
 #[derive(Debug, Clone)]
 pub struct Dial {
     settings: MllpSend,
-    tls: Option<(Arc<rustls::ClientConfig>, CallerTls)>,
+    tls: Option<(Arc<ArcSwap<rustls::ClientConfig>>, CallerTls)>,
 }
 
 /// What went wrong with a call; each has its own row in the table of answers.
@@ -40,8 +41,15 @@ pub enum ClientError {
 impl Dial {
     /// A receiver; `tls` as `super::tls::caller` made it, for a target with TLS.
     pub fn new(settings: MllpSend, tls: Option<Arc<rustls::ClientConfig>>) -> Self {
-        let tls = tls.zip(settings.tls.clone());
+        let tls = tls.map(|tls| Arc::new(ArcSwap::new(tls))).zip(settings.tls.clone());
         Self { settings, tls }
+    }
+
+    /// Calls from now on show and demand these certificates.
+    pub fn renew(&self, tls: Arc<rustls::ClientConfig>) {
+        if let Some((current, _)) = &self.tls {
+            current.store(tls);
+        }
     }
 
     /// Calls.
@@ -70,7 +78,7 @@ impl Dial {
         let Some((config, tls)) = &self.tls else { return Ok(Socket::Plain(stream)) };
         let name = tls.server_name.as_ref().unwrap_or(&address.host).clone();
         let name = ServerName::try_from(name).map_err(io::Error::other)?;
-        let stream = TlsConnector::from(Arc::clone(config)).connect(name, stream).await?;
+        let stream = TlsConnector::from(config.load_full()).connect(name, stream).await?;
         if !tls.pin_sha256.is_empty() {
             let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
             let hash = shown.map(|certificate| hex(&Sha256::digest(certificate)));

@@ -34,6 +34,8 @@ const WRITE_TIME: Duration = Duration::from_secs(30);
 const HEAD_BYTES_KEPT: usize = 64 << 10;
 /// Longest rest of a connection whose location is at its rate, so that it notices a stop.
 const PACE_LOOK: Duration = Duration::from_millis(250);
+/// Rest of a connection whose location has too many messages under way.
+const CROWD_LOOK: Duration = Duration::from_millis(2);
 const READ_BYTES: usize = 64 << 10;
 
 thread_local! {
@@ -63,6 +65,7 @@ impl Connection {
             Some(Arc::clone(&stream)),
             shared.settings.framing,
             Arc::clone(&shared.counters.bytes_out),
+            Arc::clone(&shared.in_flight),
         );
         Self { socket: Socket::Plain(stream), outlet }
     }
@@ -80,7 +83,12 @@ impl Connection {
             let hash = Sha256::digest(certificate);
             Arc::new(PeerCertificate { sha256: hash.iter().map(|byte| format!("{byte:02x}")).collect() })
         });
-        let outlet = Outlet::new(None, shared.settings.framing, Arc::clone(&shared.counters.bytes_out));
+        let outlet = Outlet::new(
+            None,
+            shared.settings.framing,
+            Arc::clone(&shared.counters.bytes_out),
+            Arc::clone(&shared.in_flight),
+        );
         Ok(Self { socket: Socket::Tls { stream: Box::new(stream), buffer: vec![0; 8 << 10] }, outlet })
     }
 }
@@ -277,6 +285,9 @@ impl Reader<'_> {
             if let Some(resume_at) = self.paced_until() {
                 return Some(resume_at);
             }
+            if self.deframer.pending() > 0 && self.is_crowded() {
+                return Some(Instant::now() + CROWD_LOOK);
+            }
             let Some(found) = self.deframer.next() else { break };
             self.charge_pace();
             let input = match found {
@@ -325,16 +336,21 @@ impl Reader<'_> {
         }
     }
 
+    /// Whether the location has as many messages under way as it may have; the others wait in their sockets.
+    fn is_crowded(&self) -> bool {
+        self.shared.in_flight.load(Ordering::Relaxed) >= self.shared.limits.in_flight
+    }
+
     /// Slower reading in place of dropping, for a location with a rate.
     fn paced_until(&self) -> Option<Instant> {
-        self.shared.rate?;
+        self.shared.limits.rate?;
         let next = *self.shared.pace.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         next.filter(|next| *next > now).map(|next| next.min(now + PACE_LOOK))
     }
 
     fn charge_pace(&self) {
-        let Some(rate) = self.shared.rate else { return };
+        let Some(rate) = self.shared.limits.rate else { return };
         let mut next = self.shared.pace.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         *next = Some(next.map_or(now, |next| next.max(now)) + Duration::from_secs(1) / rate.max(1));

@@ -2,7 +2,8 @@
 
 use super::connection::{self, Connection};
 use super::{Intake, Peer};
-use crate::configuration::MllpReceive;
+use crate::configuration::{LocationLimits, MllpReceive};
+use arc_swap::ArcSwap;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -74,6 +75,7 @@ pub struct BindError {
 pub struct Listener {
     address: SocketAddr,
     counters: Arc<Counters>,
+    shared: Arc<Shared>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -82,18 +84,20 @@ pub struct Listener {
 pub(super) struct Shared {
     pub(super) name: String,
     pub(super) settings: MllpReceive,
-    pub(super) rate: Option<u32>,
+    pub(super) limits: LocationLimits,
+    /// Messages received and not yet answered, over all connections.
+    pub(super) in_flight: Arc<AtomicUsize>,
     pub(super) intake: Arc<dyn Intake>,
     pub(super) counters: Arc<Counters>,
     pub(super) pace: Mutex<Option<tokio::time::Instant>>,
-    tls: Option<Arc<rustls::ServerConfig>>,
+    tls: Option<ArcSwap<rustls::ServerConfig>>,
     total: ConnectionTotal,
     peers: Mutex<HashMap<IpAddr, usize>>,
     next_connection: AtomicU64,
 }
 
 impl Listener {
-    /// Begins to listen; `rate` is the location's messages a second. The listener takes nothing until `run`.
+    /// Begins to listen.
     ///
     /// # Errors
     ///
@@ -101,7 +105,7 @@ impl Listener {
     pub async fn start(
         name: &str,
         settings: &MllpReceive,
-        rate: Option<u32>,
+        limits: LocationLimits,
         tls: Option<Arc<rustls::ServerConfig>>,
         total: ConnectionTotal,
         intake: Arc<dyn Intake>,
@@ -115,18 +119,26 @@ impl Listener {
         let shared = Arc::new(Shared {
             name: name.to_owned(),
             settings: settings.clone(),
-            rate,
+            limits,
+            in_flight: Arc::default(),
             intake,
             counters: Arc::clone(&counters),
             pace: Mutex::new(None),
-            tls,
+            tls: tls.map(ArcSwap::new),
             total,
             peers: Mutex::default(),
             next_connection: AtomicU64::new(1),
         });
-        tasks.spawn(accept(socket, shared, stop.clone(), tasks.clone()));
+        tasks.spawn(accept(socket, Arc::clone(&shared), stop.clone(), tasks.clone()));
         info!(receive_location = name, %address, "Receive location {name} listens on {address}");
-        Ok(Self { address, counters, stop, tasks })
+        Ok(Self { address, counters, shared, stop, tasks })
+    }
+
+    /// Connections that come from now on get these certificates; those that are open keep theirs.
+    pub fn renew(&self, tls: Arc<rustls::ServerConfig>) {
+        if let Some(current) = &self.shared.tls {
+            current.store(tls);
+        }
     }
 
     /// Where it listens.
@@ -200,7 +212,7 @@ async fn serve(stream: TcpStream, address: SocketAddr, admission: Admission, sto
     let mut peer = Peer { address, connection: number, certificate: None };
     let opened = match &shared.tls {
         None => Ok(Connection::plain(stream, shared)),
-        Some(tls) => Connection::secured(stream, tls, shared, &mut peer).await,
+        Some(tls) => Connection::secured(stream, &tls.load_full(), shared, &mut peer).await,
     };
     match opened {
         Ok(connection) => connection::run(connection, peer, shared, stop).await,
@@ -215,6 +227,12 @@ async fn serve(stream: TcpStream, address: SocketAddr, admission: Admission, sto
 struct Admission {
     shared: Arc<Shared>,
     address: IpAddr,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 impl Shared {

@@ -5,7 +5,7 @@
 
 use crate::configuration::Framing;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
@@ -80,6 +80,8 @@ pub(super) struct Outlet {
     framing: Framing,
     pub(super) wake: Notify,
     bytes_out: Arc<AtomicU64>,
+    /// Slots that are not answered, over all connections of the location.
+    in_flight: Arc<AtomicUsize>,
 }
 
 impl Outlet {
@@ -87,8 +89,9 @@ impl Outlet {
         direct: Option<Arc<TcpStream>>,
         framing: Framing,
         bytes_out: Arc<AtomicU64>,
+        in_flight: Arc<AtomicUsize>,
     ) -> Arc<Self> {
-        Arc::new(Self { state: Mutex::default(), direct, framing, wake: Notify::new(), bytes_out })
+        Arc::new(Self { state: Mutex::default(), direct, framing, wake: Notify::new(), bytes_out, in_flight })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -100,6 +103,7 @@ impl Outlet {
         let mut state = self.lock();
         let slot = state.first_slot + state.slots.len() as u64;
         state.slots.push_back(None);
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
         Reply { outlet: Arc::clone(self), slot, answered: false }
     }
 
@@ -140,6 +144,8 @@ impl Outlet {
         let mut state = self.lock();
         state.closing = true;
         state.unwritten = Vec::new();
+        let owed = state.slots.iter().filter(|slot| slot.is_none()).count();
+        self.in_flight.fetch_sub(owed, Ordering::Relaxed);
         state.slots.clear();
         state.first_slot = u64::MAX;
     }
@@ -147,8 +153,10 @@ impl Outlet {
     fn fill(&self, slot: u64, answer: Answer) {
         let mut state = self.lock();
         let Some(place) = slot.checked_sub(state.first_slot) else { return };
-        if let Some(place) = state.slots.get_mut(place as usize) {
-            *place = Some(answer);
+        if let Some(place) = state.slots.get_mut(place as usize)
+            && place.replace(answer).is_none()
+        {
+            self.in_flight.fetch_sub(1, Ordering::Relaxed);
         }
         let mut changed = false;
         while let Some(Some(_)) = state.slots.front() {
@@ -225,7 +233,7 @@ mod tests {
     use super::*;
 
     fn outlet() -> Arc<Outlet> {
-        Outlet::new(None, Framing::default(), Arc::default())
+        Outlet::new(None, Framing::default(), Arc::default(), Arc::default())
     }
 
     #[test]

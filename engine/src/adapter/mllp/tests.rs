@@ -1,7 +1,7 @@
 //! The listener and the client against each other and against badly behaved peers, on real sockets.
 
 use super::*;
-use crate::configuration::{Address, MllpReceive, MllpSend};
+use crate::configuration::{Address, LocationLimits, MllpReceive, MllpSend};
 use std::sync::Mutex;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -47,11 +47,18 @@ impl Echo {
 }
 
 async fn listen(change: impl FnOnce(&mut MllpReceive)) -> (Listener, Arc<Echo>) {
+    listen_within(LocationLimits::default(), change).await
+}
+
+async fn listen_within(
+    limits: LocationLimits,
+    change: impl FnOnce(&mut MllpReceive),
+) -> (Listener, Arc<Echo>) {
     let mut settings = MllpReceive::new(Address::new("127.0.0.1", 0));
     change(&mut settings);
     let echo = Arc::new(Echo::default());
     let intake: Arc<dyn Intake> = Arc::clone(&echo) as _;
-    let listener = Listener::start("test/mllp", &settings, None, None, ConnectionTotal::default(), intake)
+    let listener = Listener::start("test/mllp", &settings, limits, None, ConnectionTotal::default(), intake)
         .await
         .unwrap();
     (listener, echo)
@@ -211,7 +218,8 @@ async fn the_client_calls_over_tls_with_its_own_certificate() {
     let echo: Arc<dyn Intake> = Arc::new(Echo::default());
     let tls = tls::listener(&server, folder.path()).unwrap();
     let total = ConnectionTotal::default();
-    let listener = Listener::start("t/tls", &settings, None, Some(tls), total, echo).await.unwrap();
+    let listener =
+        Listener::start("t/tls", &settings, LocationLimits::default(), Some(tls), total, echo).await.unwrap();
 
     let mut target = MllpSend::new(Address::new("localhost", listener.address().port()));
     let caller = crate::configuration::CallerTls { ca: Some(secret("cert.pem")), ..Default::default() };
@@ -242,4 +250,37 @@ async fn the_client_tells_nobody_there_from_no_answer() {
     let mut gone = MllpSend::new(Address::new("127.0.0.1", 1));
     gone.connect_timeout = Duration::from_secs(2);
     assert!(matches!(Dial::new(gone, None).call().await, Err(ClientError::NoConnection(_))));
+}
+
+#[tokio::test]
+async fn what_is_above_the_messages_in_flight_waits_in_its_socket_and_is_not_lost() {
+    let limits = LocationLimits { in_flight: 2, ..LocationLimits::default() };
+    let (listener, echo) = listen_within(limits, |_| {}).await;
+    let mut peers = Vec::new();
+    for number in 0..4 {
+        let mut stream = connect(&listener).await;
+        stream.write_all(format!("\x0blater{number}\x1c\r").as_bytes()).await.unwrap();
+        peers.push(stream);
+    }
+    until(|| echo.seen().len() == 2).await;
+    // One that is answered makes room for one; a connection that goes away gives back what it held.
+    for round in [2, 4] {
+        assert_eq!(echo.seen().len(), round, "no more than two are under way");
+        echo.release();
+        until(|| echo.seen().len() == (round + 2).min(4)).await;
+    }
+    echo.release();
+    for mut stream in peers {
+        stream.shutdown().await.unwrap();
+        assert!(rest(&mut stream).await.contains("ok:later"));
+    }
+}
+
+/// Waits until something holds.
+async fn until(holds: impl Fn() -> bool) {
+    let end = Instant::now() + Duration::from_secs(20);
+    while !holds() {
+        assert!(Instant::now() < end, "it holds in time");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
 }

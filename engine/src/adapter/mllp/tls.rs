@@ -5,6 +5,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use sha2::{Digest, Sha256};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -92,6 +93,34 @@ pub fn caller(tls: &CallerTls, data: &Path) -> Result<Arc<ClientConfig>, TlsErro
         _ => builder.with_no_client_auth(),
     };
     Ok(Arc::new(config))
+}
+
+/// A hash over what the secrets of a listener hold now, so that a change is seen.
+///
+/// # Errors
+///
+/// Tells which secret is missing.
+pub fn listener_contents(tls: &ListenerTls, data: &Path) -> Result<[u8; 32], TlsError> {
+    contents([Some(&tls.certificate), Some(&tls.key), tls.client_ca.as_ref()], data)
+}
+
+/// The same for a caller.
+///
+/// # Errors
+///
+/// Tells which secret is missing.
+pub fn caller_contents(tls: &CallerTls, data: &Path) -> Result<[u8; 32], TlsError> {
+    contents([tls.ca.as_ref(), tls.certificate.as_ref(), tls.key.as_ref()], data)
+}
+
+fn contents(secrets: [Option<&Secret>; 3], data: &Path) -> Result<[u8; 32], TlsError> {
+    let mut all = Sha256::new();
+    for secret in secrets {
+        let bytes = secret.map(|secret| secret.read(data)).transpose()?.unwrap_or_default();
+        all.update(bytes.len().to_be_bytes());
+        all.update(bytes);
+    }
+    Ok(all.finalize().into())
 }
 
 fn certificates(secret: &Secret, data: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
