@@ -7,6 +7,7 @@
 pub mod acknowledge;
 pub mod batch;
 mod charset;
+pub mod deid;
 mod delimiters;
 pub mod dictionary;
 pub mod diff;

@@ -8,8 +8,8 @@
 //! segments around them; that element is ours, the encoding rules have none. Document type definitions and
 //! entities other than the five of XML are refused, so nothing outside the file is ever read.
 
-mod leaf;
-mod names;
+pub(crate) mod leaf;
+pub(crate) mod names;
 mod read;
 mod tree;
 mod write;

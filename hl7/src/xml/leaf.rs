@@ -4,7 +4,7 @@ use crate::{Charset, Delimiters, escape};
 
 /// A piece of a leaf.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Piece {
+pub(crate) enum Piece {
     Text(String),
     /// What stands between two escape characters: `.br`, `H`, `X0D`.
     Escape(String),
@@ -15,7 +15,7 @@ pub(super) enum Piece {
 /// # Errors
 ///
 /// Gives back a character that XML cannot hold, when the message has no escape character for it.
-pub(super) fn pieces(text: &str, delimiters: &Delimiters, charset: Charset) -> Result<Vec<Piece>, char> {
+pub(crate) fn pieces(text: &str, delimiters: &Delimiters, charset: Charset) -> Result<Vec<Piece>, char> {
     let mut found = Pieces { list: Vec::new(), text: String::new(), delimiters, charset };
     let mut rest = text;
     while let Some((before, after)) = delimiters.escape.and_then(|e| rest.split_once(char::from(e))) {
@@ -122,7 +122,7 @@ fn is_escape(body: &str) -> bool {
 /// # Errors
 ///
 /// Gives back a character that these delimiters cannot express.
-pub(super) fn encode(pieces: &[Piece], delimiters: &Delimiters) -> Result<String, char> {
+pub(crate) fn encode(pieces: &[Piece], delimiters: &Delimiters) -> Result<String, char> {
     if let [Piece::Text(text)] = pieces
         && text == "\"\""
     {

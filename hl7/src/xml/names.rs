@@ -10,14 +10,14 @@ const UNKNOWN: &str = "UNKNOWN";
 
 /// The data type of one place.
 #[derive(Clone, Debug)]
-pub(super) struct Type<'m> {
+pub(crate) struct Type<'m> {
     name: Cow<'m, str>,
     row: Option<Row>,
 }
 
 impl<'m> Type<'m> {
     /// The type of a field; where another field tells (OBX-5, MFE-4), that one is asked.
-    pub(super) fn of_field(version: Version, segment: &Segment<'m>, number: usize) -> Self {
+    pub(crate) fn of_field(version: Version, segment: &Segment<'m>, number: usize) -> Self {
         let declared = version.segment(segment.id()).and_then(|row| row.element(number));
         match declared.map(|element| element.datatype()) {
             Some("varies") => {
@@ -43,20 +43,23 @@ impl<'m> Type<'m> {
         Self { name, row }
     }
 
+    /// Its name, without the suffix that the facts give a shorter form; `UNKNOWN` where the standard has none.
+    pub(crate) fn name(&self) -> &str {
+        self.name.strip_suffix("_SIMPLE").unwrap_or(&self.name)
+    }
+
     /// Whether it has components of its own.
-    pub(super) fn is_composite(&self) -> bool {
+    pub(crate) fn is_composite(&self) -> bool {
         self.row.is_some()
     }
 
     /// The element of component `number`: `CX.4`.
-    pub(super) fn component_name(&self, number: usize) -> String {
-        // The facts have types with a suffix of their own where a place uses fewer components.
-        let name = self.name.strip_suffix("_SIMPLE").unwrap_or(&self.name);
-        format!("{name}.{number}")
+    pub(crate) fn component_name(&self, number: usize) -> String {
+        format!("{}.{number}", self.name())
     }
 
     /// The type of component `number`.
-    pub(super) fn component(&self, version: Version, number: usize) -> Self {
+    pub(crate) fn component(&self, version: Version, number: usize) -> Self {
         let declared = self.row.and_then(|row| row.element(number));
         let name = declared.map_or("", |element| element.datatype());
         Self::named(version, Cow::Borrowed(name))
