@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
+
+use crate::hl7_commands::Hl7;
 
 /// Orderly: orchestration and business rules for HL7.
 #[derive(Parser)]
@@ -117,59 +119,6 @@ pub(crate) struct Export {
     pub(crate) clean: bool,
     #[command(flatten)]
     pub(crate) database: Database,
-}
-
-#[derive(Subcommand)]
-pub(crate) enum Hl7 {
-    /// Print each message as JSON.
-    Parse {
-        /// One JSON object a line.
-        #[arg(long)]
-        json: bool,
-        file: PathBuf,
-    },
-    /// Print the decoded value of each path, one a line.
-    Get {
-        /// Tell value, empty and delete apart.
-        #[arg(long)]
-        json: bool,
-        file: PathBuf,
-        #[arg(required = true)]
-        paths: Vec<String>,
-    },
-    /// Validate; exit 1 when there are errors.
-    Validate {
-        #[arg(long)]
-        json: bool,
-        #[arg(long, default_value = "standard")]
-        level: String,
-        file: PathBuf,
-    },
-    /// Print the acknowledgment of each message.
-    Ack {
-        #[arg(long, value_enum, default_value_t = Mode::Original)]
-        mode: Mode,
-        #[arg(long)]
-        code: Option<String>,
-        file: PathBuf,
-    },
-    /// Send messages by MLLP and print the answers.
-    Send {
-        #[arg(long)]
-        to: String,
-        files: Vec<PathBuf>,
-    },
-    /// Receive messages by MLLP, print them and answer AA.
-    Listen {
-        #[arg(long)]
-        port: u16,
-    },
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-pub(crate) enum Mode {
-    Original,
-    Enhanced,
 }
 
 #[derive(Subcommand)]
