@@ -7,6 +7,7 @@ use crate::configuration::{Configuration, LocationLimits, MllpReceive, PortState
 use crate::current::{Current, Running};
 use crate::directory::SubscriberKind;
 use crate::orchestrate::Worker;
+use crate::port_trouble::Troubles;
 use crate::receive::{Door, Receiver};
 use crate::send::SendPorts;
 use crate::store::{Error, Store};
@@ -52,6 +53,7 @@ pub struct Ports {
     /// Locations that could not be opened, with the reason.
     failed: Mutex<HashMap<String, String>>,
     written: Mutex<HashMap<(&'static str, String), [u64; 4]>>,
+    troubles: Troubles,
 }
 
 impl Ports {
@@ -76,6 +78,7 @@ impl Ports {
             open: tokio::sync::Mutex::default(),
             failed: Mutex::default(),
             written: Mutex::default(),
+            troubles: Troubles::default(),
         })
     }
 
@@ -114,7 +117,7 @@ impl Ports {
         self.send_ports.set_held(held(&configuration, &states));
         self.orchestrations.hold(held_lanes(&current, &states));
         self.open_and_close(&configuration, &states).await;
-        Ok(())
+        self.troubles.tell(&self.store, self.failures(), self.send_ports.breakers()).await
     }
 
     async fn open_and_close(&self, configuration: &Configuration, states: &States) {
@@ -230,7 +233,7 @@ impl Ports {
         self.failed().clone()
     }
 
-    /// What each send port did; the time is that until which its breaker is open.
+    /// The send ports of this node.
     pub fn send_ports(&self) -> &SendPorts {
         &self.send_ports
     }
@@ -260,7 +263,7 @@ impl Ports {
             let totals = [read(&counted.frames), read(&counted.bytes_in), read(&counted.broken_frames), 0];
             now.push(("receive_location", name.clone(), totals));
         }
-        for (name, activity, _) in self.send_ports.activities() {
+        for (name, activity) in self.send_ports.activities() {
             let totals = [
                 read(&activity.delivered),
                 read(&activity.bytes),

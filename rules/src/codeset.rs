@@ -386,7 +386,11 @@ fn move_columns(node: &mut crate::yaml::Node) {
 }
 
 /// CSV records as RFC 4180 writes them, with the line each begins at.
-fn records(text: &str, skip: usize, problems: &mut Problems) -> std::vec::IntoIter<(u32, Vec<String>)> {
+pub(crate) fn records(
+    text: &str,
+    skip: usize,
+    problems: &mut Problems,
+) -> std::vec::IntoIter<(u32, Vec<String>)> {
     let mut all = Vec::new();
     let mut line = u32::try_from(skip).unwrap_or(0) + 1;
     let body: String = text.split_inclusive('\n').skip(skip).collect();

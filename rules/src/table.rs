@@ -12,7 +12,7 @@ use rhai::AST;
 use crate::value::{Type, Value};
 use cell::Cell;
 
-pub(crate) use compile::compile;
+pub(crate) use compile::{cells, compile};
 pub(crate) use run::{decide_here, run};
 
 /// A compiled table.

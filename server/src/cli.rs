@@ -29,6 +29,10 @@ pub(crate) enum Command {
     Deploy(Deploy),
     /// Write the running site folder, byte for byte.
     Export(Export),
+    /// Show who subscribes to what in a site folder. Needs no database.
+    Subscriptions(Routing),
+    /// Show who would receive each message of a file, and why not the others. Needs no database.
+    Route(Route),
     /// Work with HL7 messages in files; `-` is standard input.
     #[command(subcommand)]
     Hl7(Hl7),
@@ -65,9 +69,9 @@ pub(crate) struct Serve {
     /// Key of the console's certificate (PEM).
     #[arg(long, requires = "tls_cert")]
     pub(crate) tls_key: Option<PathBuf>,
-    /// Addresses of the proxy that speaks TLS for the console.
-    #[arg(long, value_name = "CIDR")]
-    pub(crate) behind_proxy: Option<String>,
+    /// Networks of the proxies that speak TLS for the console, such as 10.4.0.0/16; commas between several.
+    #[arg(long, value_name = "CIDR", value_delimiter = ',')]
+    pub(crate) behind_proxy: Vec<orderly_web::Network>,
     /// Environment whose values apply (`site.<environment>.yaml`).
     #[arg(long, env = "ORDERLY_ENVIRONMENT")]
     pub(crate) environment: Option<String>,
@@ -89,6 +93,30 @@ pub(crate) struct Check {
     /// Warnings count as errors.
     #[arg(long)]
     pub(crate) warnings: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Routing {
+    /// Site folder.
+    #[arg(long)]
+    pub(crate) site: PathBuf,
+    /// Environment whose values apply.
+    #[arg(long, env = "ORDERLY_ENVIRONMENT")]
+    pub(crate) environment: Option<String>,
+    /// One JSON object a line.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Route {
+    #[command(flatten)]
+    pub(crate) routing: Routing,
+    /// Receive location that it comes in by, as `port/location`; the first of the site without it.
+    #[arg(long)]
+    pub(crate) location: Option<String>,
+    /// File with one message; `-` is standard input.
+    pub(crate) file: PathBuf,
 }
 
 #[derive(Args)]

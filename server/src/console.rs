@@ -90,7 +90,8 @@ fn state(engine: &Arc<Engine>, options: &cli::Serve) -> anyhow::Result<AppState>
             PrometheusBuilder::new().install_recorder().context("metrics are recorded once a process")?,
         ),
         options: ConsoleOptions {
-            tls: options.tls_cert.is_some() || options.behind_proxy.is_some(),
+            tls: options.tls_cert.is_some() || !options.behind_proxy.is_empty(),
+            proxies: options.behind_proxy.clone(),
             ..ConsoleOptions::default()
         },
     }))

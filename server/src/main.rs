@@ -7,6 +7,7 @@ mod database;
 mod demo;
 mod hl7_commands;
 mod postgres;
+mod routing_commands;
 mod serve;
 mod site_commands;
 mod tls_listener;
@@ -56,6 +57,8 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Check(options) | Command::Test(options) => site_commands::check(&options),
         Command::Deploy(options) => site_commands::deploy(&options).await,
         Command::Export(options) => site_commands::export(&options).await,
+        Command::Subscriptions(options) => routing_commands::subscriptions(&options),
+        Command::Route(options) => routing_commands::route(&options),
         Command::Hl7(command) => hl7_commands::run(command).await,
         Command::Audit(Audit::Verify { database, json }) => verify(&database, json).await,
         Command::Bench(options) => bench::run(&options).await.map(|()| ExitCode::SUCCESS),

@@ -125,7 +125,7 @@ pub(crate) fn explained(error: site::Error) -> anyhow::Error {
 
 /// The console beyond loopback needs TLS or a proxy that speaks it.
 fn check_exposure(options: &cli::Serve) -> anyhow::Result<()> {
-    let protected = options.tls_cert.is_some() || options.behind_proxy.is_some();
+    let protected = options.tls_cert.is_some() || !options.behind_proxy.is_empty();
     ensure!(
         options.http.ip().is_loopback() || protected,
         "the console would be readable by everybody on the network at {}: give --tls-cert and --tls-key, or --behind-proxy CIDR",

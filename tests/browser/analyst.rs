@@ -72,9 +72,11 @@ async fn an_analyst_changes_a_rule_publishes_it_and_only_later_orders_follow_it(
     browser.sign_in("n.bakker").await;
     browser.go(SET).await;
     browser.sees("2 running instances stay on it").await;
-    browser.click("main details:has(form[action$='/rollback']) summary").await;
-    browser.click("main form[action$='/rollback'] input[name='reason']").await;
-    browser.fill("main form[action$='/rollback'] input[name='reason']", "Reagent is back").await;
+    browser.follow("Make v1 live again").await;
+    browser.sees("What changes").await;
+    browser.sees("Glucose is scarce this week").await;
+    browser.fits_a_phone().await;
+    browser.fill("#reason", "Reagent is back").await;
     browser.press("live again").await;
     browser.sees("again, with configuration").await;
     assert!(northgate.send(&hospital::order("FREE2", 700_504, "P504", "GLU")).await);

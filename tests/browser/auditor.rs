@@ -13,7 +13,7 @@ async fn an_auditor_follows_a_result_to_its_acknowledgment_and_sees_who_looked()
     browser.sign_in("a.lind").await;
     browser.reloads_until("/tasks", "Critical value").await;
     browser.click("main table a[href^='/tasks/']").await;
-    browser.follow("Read message").await;
+    browser.follow("Read the whole message").await;
     browser.sees("Potassium").await;
     browser.click("input[value='seen-and-acting']").await;
     browser.press("Continue").await;
@@ -53,5 +53,39 @@ async fn an_auditor_follows_a_result_to_its_acknowledgment_and_sees_who_looked()
     browser.press("Verify now").await;
     browser.sees("SHA-256").await;
     assert!(!browser.has("main .notice.bad").await, "the chain is whole: {}", browser.text().await);
+    northgate.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_stands_in_a_message_is_text_and_never_markup() {
+    const ATTACK: &str =
+        "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">";
+    let northgate = Northgate::open().await;
+    let message = hospital::result("EVIL1", 700_402, "P402", "6.9")
+        .replace("Aldermark^Testa", &format!("{ATTACK}^\"'><b>Testa</b>"))
+        .replace("|3.5-5.1|", "|<b onmouseover=alert(1)>3.5</b>|");
+    assert!(northgate.send(&message).await);
+    let browser = Browser::open(&northgate).await;
+
+    browser.sign_in("a.lind").await;
+    browser.reloads_until("/tasks", "Critical value").await;
+    browser.runs_nothing().await;
+    browser.click("main table a[href^='/tasks/']").await;
+    browser.sees("<SCRIPT>DOCUMENT.TITLE").await;
+    browser.runs_nothing().await;
+    browser.follow("Read the whole message").await;
+    browser.sees("<script>document.title='owned'</script>").await;
+    browser.runs_nothing().await;
+
+    browser.sign_in("h.nair").await;
+    browser.go("/messages?control_id=EVIL1").await;
+    browser.runs_nothing().await;
+    browser.click("main table.messages a").await;
+    browser.sees("Journey").await;
+    let message = browser.path().await;
+    for tab in ["", "?tab=readable", "?tab=tree", "?tab=raw", "?tab=acknowledgments"] {
+        browser.go(&format!("{message}{tab}")).await;
+        browser.runs_nothing().await;
+    }
     northgate.close().await;
 }

@@ -142,6 +142,15 @@ impl Browser {
         self.client.find(Locator::Css(selector)).await.is_ok()
     }
 
+    /// Nothing of a message has become a part of the page.
+    pub(crate) async fn runs_nothing(&self) {
+        let path = self.path().await;
+        let title = self.run("return document.title", &[]).await;
+        assert_ne!(title, "owned", "a script of a message ran on {path}");
+        let foreign = "return document.querySelectorAll('main script, main img, main b, [onerror], [onmouseover]').length";
+        assert_eq!(self.run(foreign, &[]).await, 0, "markup of a message stands on {path}");
+    }
+
     /// Looks at the same page on a phone: it must not scroll sideways.
     pub(crate) async fn fits_a_phone(&self) {
         self.screen(360, 780).await;

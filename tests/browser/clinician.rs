@@ -114,3 +114,59 @@ async fn reminder(northgate: &mut Northgate, to: &str) -> CaughtMail {
     })
     .await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_locked_screen_hides_the_patient_and_brings_back_what_was_typed() {
+    let northgate = Northgate::open().await;
+    assert!(northgate.send(&hospital::result("LOCK1", 700_303, "P303", "6.9")).await);
+    let lind = Browser::open(&northgate).await;
+    lind.sign_in("a.lind").await;
+    lind.reloads_until("/tasks", "Critical value").await;
+    lind.click("main table a[href^='/tasks/']").await;
+    lind.sees("ALDERMARK, Testa").await;
+    let task = lind.path().await;
+    lind.fill("#reason", "Half a sentence").await;
+    lind.click("header form[action='/lock'] button").await;
+    lind.sees("Not you?").await;
+    assert!(!lind.text().await.contains("ALDERMARK"), "the patient is not on the screen");
+    lind.fits_a_phone().await;
+
+    let elsewhere = northgate.person("s.devries").await;
+    assert!(!elsewhere.get("/tasks").await.body.contains("Locked"), "only this screen is locked");
+    lind.fill("#password", "not-hers").await;
+    lind.press("Unlock").await;
+    lind.sees("That is not your password.").await;
+    lind.fill("#password", &password("a.lind")).await;
+    lind.press("Unlock").await;
+    lind.sees("ALDERMARK, Testa").await;
+    assert_eq!(lind.content("#reason").await, "Half a sentence");
+
+    // Whoever asks for another page of a locked session gets the lock, not the page.
+    lind.click("header form[action='/lock'] button").await;
+    lind.sees("Not you?").await;
+    lind.go(&task).await;
+    lind.sees("Locked").await;
+    assert!(!lind.text().await.contains("ALDERMARK"));
+    northgate.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_decision_page_tells_that_somebody_else_was_faster() {
+    let northgate = Northgate::open().await;
+    assert!(northgate.send(&hospital::order("FAST1", 700_304, "P304", "PETCT")).await);
+    let (sam, tess) = (Browser::open(&northgate).await, Browser::open(&northgate).await);
+    for (browser, name) in [(&sam, "s.devries"), (&tess, "t.visser")] {
+        browser.sign_in(name).await;
+        browser.reloads_until("/tasks", "order").await;
+        browser.click("main table a[href^='/tasks/']").await;
+    }
+    tess.fill("#reason", "Still thinking").await;
+    sam.click("input[value='approve']").await;
+    sam.press("Continue").await;
+    sam.fill("#password", &password("s.devries")).await;
+    sam.press("Sign and").await;
+    sam.sees("What happens next").await;
+    tess.sees("Sam de Vries decided “Approve”").await;
+    assert_eq!(tess.content("#reason").await, "Still thinking", "what she typed is left alone");
+    northgate.close().await;
+}

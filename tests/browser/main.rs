@@ -1,4 +1,5 @@
-//! What people see and do, in a real browser. The console has no scripts, so all of it works without them.
+//! What people see and do, in a real browser. All of it works without scripts; what scripts add
+//! (parts that stay current, a screen that locks) has its own stories.
 
 mod analyst;
 mod auditor;

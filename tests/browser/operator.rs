@@ -78,3 +78,48 @@ async fn an_operator_holds_a_port_and_what_is_for_it_waits_until_it_is_started()
     northgate.laboratory.expect("what waited is delivered", |message| message.text("MSH-10") == held).await;
     northgate.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_operations_tells_what_happens_without_being_asked_again() {
+    let broken = Arc::new(AtomicBool::new(true));
+    let laboratory: Answering = {
+        let broken = broken.clone();
+        Arc::new(move |message| {
+            let good = answer_as_asked(message);
+            let refuses = broken.load(Ordering::SeqCst);
+            Some(if refuses { good.replace("MSA|AA", "MSA|AR").replace("MSA|CA", "MSA|CR") } else { good })
+        })
+    };
+    let northgate = Northgate::with_laboratory(laboratory).await;
+    let browser = Browser::open(&northgate).await;
+    browser.sign_in("r.meyer").await;
+    browser.go("/suspended").await;
+    browser.sees("Nothing suspended").await;
+    browser.sees("Updates by itself").await;
+    assert!(northgate.send(&hospital::registration("LIVE1", 700_801)).await);
+    browser.sees("Laboratory system").await;
+    browser.sees("The receiver refused it (AR)").await;
+    northgate.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_asks_who_would_receive_a_message() {
+    let northgate = Northgate::open().await;
+    let browser = Browser::open(&northgate).await;
+    browser.sign_in("r.meyer").await;
+    browser.go("/subscriptions").await;
+    browser.fits_a_phone().await;
+    let message = hospital::result("ASK1", 700_802, "P802", "6.9").replace("|LIS|", "|POCT|");
+    browser.paste("#text", &message.replace('\r', "\n")).await;
+    browser.press("Show who would receive it").await;
+    browser.sees("Every result to the record, critical values to a physician").await;
+    browser.sees("hl7.sending_app begins with LIS").await;
+    browser.sees("the message has POCT").await;
+    browser.fits_a_phone().await;
+    let stored: i64 = sqlx::query_scalar("SELECT count(*) FROM message")
+        .fetch_one(&northgate.pool)
+        .await
+        .expect("messages can be counted");
+    assert_eq!(stored, 0, "nothing is stored");
+    northgate.close().await;
+}

@@ -22,6 +22,9 @@ pub(crate) enum Failure {
     /// Nobody is signed in, and the request cannot be repeated by a redirect.
     #[error("not signed in")]
     SignedOut,
+    /// The screen is locked, and the request cannot be repeated by a redirect.
+    #[error("the screen is locked")]
+    ScreenLocked,
     /// The request came from another site.
     #[error("the form came from another site")]
     CrossSite,
@@ -63,7 +66,7 @@ impl Failure {
         match self {
             Self::NotFound { .. } => StatusCode::NOT_FOUND,
             Self::NotAllowed { .. } | Self::Forbidden { .. } | Self::CrossSite => StatusCode::FORBIDDEN,
-            Self::SignedOut => StatusCode::UNAUTHORIZED,
+            Self::SignedOut | Self::ScreenLocked => StatusCode::UNAUTHORIZED,
             Self::Refused { .. } => StatusCode::CONFLICT,
             Self::BadForm(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Database(_) => StatusCode::SERVICE_UNAVAILABLE,
@@ -112,8 +115,8 @@ pub(crate) fn explain(response: Response, guest: &Guest, visit: Option<&Visit>) 
         .is_none_or(|kind| kind.as_bytes().starts_with(b"text/plain"));
     match failure {
         Some(failure) => {
-            log(&failure);
-            page(status, explanation(&failure, guest), guest, visit)
+            let incident = log(&failure, guest);
+            page(status, explanation(&failure, guest, &incident), guest, visit)
         }
         // Extractors answer in plain words of their own; people get a page.
         None if plain && (status.is_client_error() || status.is_server_error()) && !machine(&guest.path) => {
@@ -128,14 +131,18 @@ pub(crate) fn machine(path: &str) -> bool {
     ["/health/", "/metrics", "/api/", "/assets/"].iter().any(|prefix| path.starts_with(prefix))
 }
 
-fn log(failure: &Failure) {
+/// Logs what is the server's fault, under a number that the page shows too: so that whoever is told of it finds it.
+fn log(failure: &Failure, guest: &Guest) -> String {
+    let number = rand::random::<[u8; 4]>().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let incident = format!("{}-{number}", guest.now.format("%H%M"));
     match failure {
-        Failure::Database(error) => tracing::error!(%error, "A page could not reach the database"),
+        Failure::Database(error) => tracing::error!(%error, incident, "A page could not reach the database"),
         Failure::Bug(_) | Failure::Engine(_) | Failure::Template(_) => {
-            tracing::error!(%failure, "A page failed")
+            tracing::error!(%failure, incident, "A page failed");
         }
         _ => {}
     }
+    incident
 }
 
 struct Explanation {
@@ -144,7 +151,7 @@ struct Explanation {
     next: Vec<(String, String)>,
 }
 
-fn explanation(failure: &Failure, guest: &Guest) -> Explanation {
+fn explanation(failure: &Failure, guest: &Guest, incident: &str) -> Explanation {
     let home = || vec![("Go to your start page".to_owned(), "/".to_owned())];
     match failure {
         Failure::NotFound { what } => Explanation {
@@ -164,6 +171,11 @@ fn explanation(failure: &Failure, guest: &Guest) -> Explanation {
             ],
             next: vec![("Sign in".into(), "/login".into())],
         },
+        Failure::ScreenLocked => Explanation {
+            title: "This screen is locked".into(),
+            text: vec!["What you sent was not carried out. Unlock the screen, go back to the page and send it again.".into()],
+            next: vec![("Unlock".into(), "/lock".into())],
+        },
         Failure::CrossSite => Explanation {
             title: "This form came from another site".into(),
             text: vec!["It was refused and nothing was changed. Open the page here in Orderly and send it again.".into()],
@@ -181,7 +193,7 @@ fn explanation(failure: &Failure, guest: &Guest) -> Explanation {
             title: "Orderly cannot reach its database".into(),
             text: vec![
                 "What you sent was probably not carried out: look at the page again before you repeat it.".into(),
-                "Try again in a minute. If it stays like this, tell the interface desk.".into(),
+                format!("Try again in a minute. If it stays like this, tell the interface desk: incident {incident}."),
             ],
             next: home(),
         },
@@ -189,7 +201,7 @@ fn explanation(failure: &Failure, guest: &Guest) -> Explanation {
             title: "Something went wrong in Orderly".into(),
             text: vec![
                 "This is not your fault. Look at the page again to see whether what you sent was carried out.".into(),
-                format!("Tell the interface desk: {} on {}.", guest.now.format("%Y-%m-%d %H:%M:%S UTC"), guest.path),
+                format!("Tell the interface desk: incident {incident}."),
             ],
             next: home(),
         },
@@ -200,7 +212,7 @@ fn not_allowed(needs: Needs, guest: &Guest) -> Explanation {
     let capabilities = match needs {
         Needs::One(capability) => vec![capability],
         Needs::AnyOf(capabilities) => capabilities.to_vec(),
-        Needs::Nothing | Needs::SignedIn => Vec::new(),
+        Needs::Nothing | Needs::Locked | Needs::SignedIn => Vec::new(),
     };
     let mut text = Vec::new();
     for capability in capabilities {
@@ -232,6 +244,9 @@ fn of_status(status: StatusCode) -> Explanation {
         }
         StatusCode::PAYLOAD_TOO_LARGE => {
             ("That was too large", "Nothing was changed. Send something smaller.")
+        }
+        StatusCode::TOO_MANY_REQUESTS => {
+            ("Too many requests", "Nothing was changed. Wait a minute and try again.")
         }
         StatusCode::REQUEST_TIMEOUT => ("That took too long", "Look at the page again before you repeat it."),
         _ if status.is_client_error() => {
@@ -270,8 +285,8 @@ fn page(status: StatusCode, explanation: Explanation, guest: &Guest, visit: Opti
     }
 }
 
-/// Where somebody who is not signed in is sent: back to the page afterwards, when it can be asked for again.
-pub(crate) fn to_sign_in(path_and_query: &str) -> Response {
+/// Where somebody who is not signed in, or whose screen is locked, is sent: back to the page afterwards.
+pub(crate) fn to_page(page: &str, path_and_query: &str) -> Response {
     let next: String = path_and_query
         .bytes()
         .map(|byte| match byte {
@@ -281,6 +296,5 @@ pub(crate) fn to_sign_in(path_and_query: &str) -> Response {
             other => format!("%{other:02X}"),
         })
         .collect();
-    Redirect::to(&if next == "/" { "/login".to_owned() } else { format!("/login?next={next}") })
-        .into_response()
+    Redirect::to(&if next == "/" { page.to_owned() } else { format!("{page}?next={next}") }).into_response()
 }

@@ -9,13 +9,14 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header}
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum_extra::extract::cookie::CookieJar;
-use orderly_engine::people;
+use orderly_engine::people::{self, Seen};
 use tower_http::compression::CompressionLayer;
 use tower_http::csrf::{CsrfLayer, ProtectionError};
 use tower_http::timeout::TimeoutLayer;
 
 use crate::failure::{self, Failure};
 use crate::flash::{self, Flash};
+use crate::network::Network;
 use crate::route::{Needs, Route};
 use crate::state::AppState;
 use crate::visit::{Guest, Person, Visit};
@@ -67,11 +68,17 @@ async fn gate(State((state, needs)): State<(AppState, Needs)>, mut request: Requ
         Err(_) if needs == Needs::Nothing => None,
         Err(failure) => return failure::explain(failure.into_response(), &guest, None),
     };
+    let locked = visit.as_ref().is_some_and(|visit| visit.locked);
     let refused = match (&visit, needs) {
         (_, Needs::Nothing) => None,
+        (Some(_), needs) if locked && needs != Needs::Locked => {
+            if request.method() == Method::GET {
+                return failure::to_page("/lock", &address_of(&request));
+            }
+            return failure::explain(Failure::ScreenLocked.into_response(), &guest, None);
+        }
         (None, _) if request.method() == Method::GET => {
-            let address = request.uri().path_and_query().map_or("/", |address| address.as_str());
-            return failure::to_sign_in(address);
+            return failure::to_page("/login", &address_of(&request));
         }
         (None, _) => Some(Failure::SignedOut),
         (Some(visit), needs) if needs.met_by(|need| visit.may(need)) => None,
@@ -92,7 +99,7 @@ async fn gate(State((state, needs)): State<(AppState, Needs)>, mut request: Requ
         request.extensions_mut().insert(visit.clone());
     }
     let page = request.method() == Method::GET;
-    let mut response = failure::explain(next.run(request).await, &guest, visit.as_ref());
+    let mut response = failure::explain(next.run(request).await, &guest, visit.as_ref().filter(|_| !locked));
     if page && guest.flash.is_some() && is_html(&response) {
         let gone = format!("{}=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax", flash::COOKIE);
         if let Ok(gone) = HeaderValue::from_str(&gone) {
@@ -112,9 +119,16 @@ async fn explain(State((state, _)): State<(AppState, Needs)>, request: Request, 
     if is_html(&response) {
         return response;
     }
-    let visit = visit(&state, &guest, &headers).await.ok().flatten();
+    let visit = visit(&state, &guest, &headers).await.ok().flatten().filter(|visit| !visit.locked);
     failure::explain(response, &guest, visit.as_ref())
 }
+
+fn address_of(request: &Request) -> String {
+    request.uri().path_and_query().map_or("/", |address| address.as_str()).to_owned()
+}
+
+/// Header of requests that a page makes by itself to stay current. They do not count as use of a session.
+const REFRESH: &str = "x-orderly-refresh";
 
 fn is_html(response: &Response) -> bool {
     response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"))
@@ -132,13 +146,14 @@ fn guest(state: &AppState, request: &Request) -> Guest {
         address: address(peer, headers, &state.options.proxies),
         device: device.chars().take(200).collect(),
         path: request.uri().path().to_owned(),
+        lock_minutes: state.options.lock_after_minutes,
         flash,
     }
 }
 
 /// The address of the browser. Behind a proxy that is named in the options it is the last one the proxy added;
 /// from anybody else the header could say anything.
-fn address(peer: Option<IpAddr>, headers: &HeaderMap, proxies: &[IpAddr]) -> String {
+fn address(peer: Option<IpAddr>, headers: &HeaderMap, proxies: &[Network]) -> String {
     let Some(peer) = peer else { return String::new() };
     let forwarded = headers
         .get_all(HeaderName::from_static("x-forwarded-for"))
@@ -148,7 +163,7 @@ fn address(peer: Option<IpAddr>, headers: &HeaderMap, proxies: &[IpAddr]) -> Str
         .and_then(|list| list.rsplit(',').next())
         .and_then(|last| last.trim().parse::<IpAddr>().ok());
     match forwarded {
-        Some(browser) if proxies.contains(&peer) => browser.to_string(),
+        Some(browser) if proxies.iter().any(|proxy| proxy.holds(peer)) => browser.to_string(),
         _ => peer.to_string(),
     }
 }
@@ -164,7 +179,9 @@ async fn visit(state: &AppState, guest: &Guest, headers: &HeaderMap) -> Result<O
     }
     let jar = CookieJar::from_headers(headers);
     let Some(token) = jar.get(session_cookie(state.options.tls)) else { return Ok(None) };
-    let found = people::signed_in(state.pool(), token.value(), state.options.sessions, guest.now).await?;
+    let seen = if headers.contains_key(REFRESH) { Seen::Page } else { Seen::Person };
+    let limits = state.options.sessions;
+    let found = people::signed_in(state.pool(), token.value(), limits, seen, guest.now).await?;
     let Some(found) = found else { return Ok(None) };
     let roles = &guest.site.roles;
     let person = Person {
@@ -174,7 +191,7 @@ async fn visit(state: &AppState, guest: &Guest, headers: &HeaderMap) -> Result<O
         capabilities: roles.capabilities(&found.person.roles),
         record: found.person,
     };
-    Ok(Some(Visit::new(guest.clone(), person, found.session)))
+    Ok(Some(Visit::new(guest.clone(), person, found.session, found.locked)))
 }
 
 async fn common_headers(State(state): State<AppState>, request: Request, next: Next) -> Response {

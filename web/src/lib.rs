@@ -13,6 +13,10 @@ mod gate;
 mod health;
 mod home;
 mod link;
+mod lock;
+mod me;
+mod names;
+mod network;
 mod operations;
 mod page;
 mod route;
@@ -27,6 +31,8 @@ mod visit;
 mod word;
 mod work;
 
+pub use names::Names;
+pub use network::Network;
 pub use route::Needs;
 pub use state::{AppState, ConsoleOptions, Parts, SiteFacts};
 

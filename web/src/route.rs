@@ -11,6 +11,8 @@ use crate::state::AppState;
 pub enum Needs {
     /// Anybody, signed in or not: the sign-in page, the style sheet, health.
     Nothing,
+    /// Anybody who is signed in, also while the screen is locked: unlocking and signing out.
+    Locked,
     /// Anybody who is signed in.
     SignedIn,
     /// Somebody with this capability.
@@ -23,7 +25,7 @@ impl Needs {
     /// Whether somebody signed in with these capabilities may.
     pub fn met_by(self, may: impl Fn(Capability) -> bool) -> bool {
         match self {
-            Self::Nothing | Self::SignedIn => true,
+            Self::Nothing | Self::Locked | Self::SignedIn => true,
             Self::One(capability) => may(capability),
             Self::AnyOf(capabilities) => capabilities.iter().any(|capability| may(*capability)),
         }

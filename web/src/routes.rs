@@ -2,13 +2,13 @@
 
 use orderly_engine::capability::Capability::{self, *};
 
-use crate::operations::{act, alerts, instances, overview, ports, queues, suspended};
-use crate::route::Needs::{Nothing, SignedIn};
+use crate::operations::{act, alerts, instances, overview, ports, queues, subscriptions, suspended};
+use crate::route::Needs::{Locked, Nothing, SignedIn};
 use crate::route::Route;
-use crate::rules::{catalog, draft, publish, set, trial};
+use crate::rules::{catalog, draft, publish, set, trial, vocabulary};
 use crate::tracking::{instance, message, search};
-use crate::work::{decide, done, list, task};
-use crate::{api, assets, health, home, sign_in};
+use crate::work::{decide, done, list, state, task};
+use crate::{api, assets, health, home, lock, me, sign_in};
 
 /// Who may look at an instance: operators, and those who follow messages.
 const INSTANCES: &[Capability] = &[PortRead, MsgFind];
@@ -20,8 +20,13 @@ pub(crate) fn table() -> Vec<Route> {
         Route::get("/", SignedIn, home::show),
         Route::get("/login", Nothing, sign_in::show),
         Route::post("/login", Nothing, sign_in::submit),
-        Route::post("/logout", SignedIn, sign_in::leave),
-        Route::get("/me", SignedIn, home::me),
+        Route::post("/logout", Locked, sign_in::leave),
+        Route::get("/lock", Locked, lock::show),
+        Route::post("/lock", Locked, lock::lock),
+        Route::post("/unlock", Locked, lock::unlock),
+        Route::get("/here", SignedIn, lock::here),
+        Route::get("/me", SignedIn, me::show),
+        Route::post("/me/sessions/end", SignedIn, me::end_sessions),
         // Work
         Route::get("/tasks", TaskWork, list::show),
         Route::get("/tasks/history", TaskWork, list::history),
@@ -29,6 +34,7 @@ pub(crate) fn table() -> Vec<Route> {
         Route::post("/tasks/{id}/check", TaskWork, decide::check),
         Route::post("/tasks/{id}/decide", TaskWork, decide::decide),
         Route::get("/tasks/{id}/done", TaskWork, done::show),
+        Route::get("/tasks/{id}/state", TaskWork, state::show),
         // Tracking
         Route::get("/messages", MsgFind, search::show),
         Route::post("/messages", MsgFind, search::submit),
@@ -42,15 +48,20 @@ pub(crate) fn table() -> Vec<Route> {
         Route::post("/rules/{sort}/{name}/draft", RulesEdit, draft::save),
         Route::post("/rules/{sort}/{name}/discard", RulesEdit, draft::discard),
         Route::post("/rules/{sort}/{name}/publish", RulesPublish, publish::publish),
+        Route::get("/rules/{sort}/{name}/rollback", RulesRollback, publish::check_roll_back),
         Route::post("/rules/{sort}/{name}/rollback", RulesRollback, publish::roll_back),
         Route::get("/rules/{sort}/{name}/try", RulesEdit, trial::show),
         Route::post("/rules/{sort}/{name}/try", RulesEdit, trial::run),
+        Route::get("/vocab", RulesRead, vocabulary::show),
+        Route::get("/codesets", RulesRead, vocabulary::code_sets),
         // Operations
         Route::get("/ops", PortRead, overview::show),
         Route::get("/ports", PortRead, ports::list),
         Route::get("/ports/{kind}/{*name}", PortRead, ports::show),
         Route::post("/ports/{kind}/{*name}", PortControl, act::switch_port),
         Route::get("/queues", PortRead, queues::list),
+        Route::get("/subscriptions", PortRead, subscriptions::show),
+        Route::post("/subscriptions", PortRead, subscriptions::ask),
         Route::get("/suspended", PortRead, suspended::list),
         Route::get("/suspended/{group}", PortRead, suspended::show_group),
         Route::post("/suspended/{group}/resume", InstControl, act::resume_group),

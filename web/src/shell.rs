@@ -27,6 +27,7 @@ const SECTIONS: &[(&str, &[(&str, &str)])] = &[
             ("Ports", "/ports"),
             ("Queues", "/queues"),
             ("Suspended", "/suspended"),
+            ("Subscriptions", "/subscriptions"),
             ("Orchestrations", "/orchestrations"),
             ("Alerts", "/alerts"),
         ],
@@ -80,6 +81,12 @@ pub(crate) struct Shell {
     pub(crate) flash: Option<Flash>,
     pub(crate) stylesheet: String,
     pub(crate) icon: String,
+    /// Scripts that enhance every page of a signed-in person.
+    pub(crate) scripts: Vec<String>,
+    /// The screen locks after so many minutes without use.
+    pub(crate) lock_minutes: u32,
+    /// Where the lock comes back to.
+    pub(crate) path: String,
     pub(crate) width: Width,
     pub(crate) now: DateTime<Utc>,
     pub(crate) zone: Tz,
@@ -95,6 +102,7 @@ impl Shell {
         shell.who =
             Some(Who { title: visit.person.title.clone(), roles: visit.person.role_titles.join(", ") });
         shell.sections = sections(visit);
+        shell.scripts = vec![assets::address("live.js"), assets::address("lock.js")];
         shell
     }
 
@@ -111,6 +119,9 @@ impl Shell {
             flash: guest.flash.clone(),
             stylesheet: assets::address("console.css"),
             icon: assets::address("icon.svg"),
+            scripts: Vec::new(),
+            lock_minutes: guest.lock_minutes,
+            path: guest.path.clone(),
             width: Width::List,
             now: guest.now,
             zone: site.timezone,
@@ -170,6 +181,11 @@ impl Shell {
     /// "Europe/Amsterdam".
     pub(crate) fn zone_name(&self) -> &'static str {
         self.zone.name()
+    }
+
+    /// "21 Nov 2026 10:41": for print.
+    pub(crate) fn full_clock(&self) -> Moment {
+        self.time(self.now)
     }
 
     /// "Site time 10:41 CET".

@@ -50,12 +50,12 @@ fn sign_in_page(guest: &Guest, name: &str, next: &str, error: Option<String>) ->
 }
 
 /// Only addresses of this console: nobody is sent elsewhere after signing in.
-fn local(next: &str) -> String {
+pub(crate) fn local(next: &str) -> String {
     let plain = next.starts_with('/')
         && !next.starts_with("//")
         && !next.contains('\\')
         && !next.chars().any(char::is_control)
-        && !next.starts_with("/login");
+        && !["/login", "/lock", "/unlock"].iter().any(|page| next.starts_with(page));
     if plain { next.to_owned() } else { "/".to_owned() }
 }
 

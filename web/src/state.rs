@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use chrono::{DateTime, Utc};
@@ -13,17 +13,34 @@ use orderly_engine::people::{Passwords, SessionLimits};
 use orderly_engine::store::Store;
 use sqlx::PgPool;
 
+use crate::names::Names;
+use crate::network::Network;
+
 /// How the console is served; comes from flags of the program, not from the site.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct ConsoleOptions {
     /// Served over TLS, by ourselves or by a proxy in front: cookies are then marked Secure.
     pub tls: bool,
-    /// Addresses of proxies whose `X-Forwarded-For` is believed.
-    pub proxies: Vec<std::net::IpAddr>,
+    /// Networks of proxies whose `X-Forwarded-For` is believed.
+    pub proxies: Vec<Network>,
     /// Origins besides our own that may send forms, such as the public address behind a proxy.
     pub trusted_origins: Vec<String>,
     /// How long sessions last.
     pub sessions: SessionLimits,
+    /// A screen locks after so many minutes without use, 0 for never.
+    pub lock_after_minutes: u32,
+}
+
+impl Default for ConsoleOptions {
+    fn default() -> Self {
+        Self {
+            tls: false,
+            proxies: Vec::new(),
+            trusted_origins: Vec::new(),
+            sessions: SessionLimits::default(),
+            lock_after_minutes: 5,
+        }
+    }
 }
 
 /// What the pages need to know of the site that runs.
@@ -43,8 +60,8 @@ pub struct SiteFacts {
     pub roles: Roles,
     /// Names of the people for people, by sign-in name.
     pub people: HashMap<String, String>,
-    /// Titles of the orchestrations, by name.
-    pub orchestrations: HashMap<String, String>,
+    /// Titles of what the site's files name.
+    pub names: Names,
 }
 
 impl SiteFacts {
@@ -67,26 +84,28 @@ impl SiteFacts {
                 .values()
                 .map(|person| (person.id.clone(), person.title.clone()))
                 .collect(),
-            orchestrations: configuration
-                .orchestrations
-                .values()
-                .map(|enlisted| (enlisted.name.clone(), enlisted.definition.title().to_owned()))
-                .collect(),
+            names: Names::of(configuration),
         }
     }
 
     /// The title of an orchestration; its name in words when this configuration does not have it.
     pub(crate) fn orchestration(&self, name: &str) -> String {
-        match self.orchestrations.get(name) {
-            Some(title) if !title.is_empty() => title.clone(),
-            _ => crate::work::words(name),
-        }
+        self.names.orchestration(name)
     }
 }
 
 /// Parts of the program that pages call. Cheap to clone.
 #[derive(Clone)]
-pub struct AppState(Arc<Parts>);
+pub struct AppState {
+    parts: Arc<Parts>,
+    site: Arc<Mutex<Option<Known>>>,
+}
+
+/// What pages need of the configuration that ran at the last request.
+struct Known {
+    configuration: Arc<Configuration>,
+    facts: Arc<SiteFacts>,
+}
 
 /// See [`AppState`].
 pub struct Parts {
@@ -105,7 +124,7 @@ pub struct Parts {
 impl AppState {
     /// Shares `parts` with all handlers.
     pub fn new(parts: Parts) -> Self {
-        Self(Arc::new(parts))
+        Self { parts: Arc::new(parts), site: Arc::default() }
     }
 
     /// What time it is.
@@ -120,7 +139,16 @@ impl AppState {
 
     /// The site as it is now; keep it for the whole request.
     pub fn site_now(&self) -> Arc<SiteFacts> {
-        Arc::new(SiteFacts::of(&self.configuration.load()))
+        let configuration = self.configuration.load_full();
+        let mut site = self.site.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*site {
+            Some(known) if Arc::ptr_eq(&known.configuration, &configuration) => Arc::clone(&known.facts),
+            _ => {
+                let facts = Arc::new(SiteFacts::of(&configuration));
+                *site = Some(Known { configuration, facts: Arc::clone(&facts) });
+                facts
+            }
+        }
     }
 }
 
@@ -128,6 +156,6 @@ impl Deref for AppState {
     type Target = Parts;
 
     fn deref(&self) -> &Parts {
-        &self.0
+        &self.parts
     }
 }

@@ -24,6 +24,8 @@ pub(crate) struct Guest {
     pub(crate) device: String,
     /// Path without its query.
     pub(crate) path: String,
+    /// A screen locks after so many minutes without use.
+    pub(crate) lock_minutes: u32,
     /// What the page before wanted said here.
     pub(crate) flash: Option<Flash>,
 }
@@ -55,11 +57,13 @@ pub(crate) struct VisitParts {
     pub(crate) guest: Guest,
     pub(crate) person: Person,
     pub(crate) session: i64,
+    /// The screen is locked: nothing is shown.
+    pub(crate) locked: bool,
 }
 
 impl Visit {
-    pub(crate) fn new(guest: Guest, person: Person, session: i64) -> Self {
-        Self(Arc::new(VisitParts { guest, person, session }))
+    pub(crate) fn new(guest: Guest, person: Person, session: i64, locked: bool) -> Self {
+        Self(Arc::new(VisitParts { guest, person, session, locked }))
     }
 
     pub(crate) fn may(&self, capability: Capability) -> bool {

@@ -44,6 +44,29 @@ async fn the_overview_puts_what_needs_attention_first() {
 }
 
 #[tokio::test]
+async fn a_port_whose_receiver_is_gone_says_since_when_and_when_it_is_tried_again() {
+    let (console, _) = console().await;
+    let now = console.now();
+    sqlx::query(
+        "INSERT INTO port_trouble (kind, name, node, state, since, until)
+         SELECT 'send_port', 'emr', slot, 'open', $1, $2 FROM node WHERE expires_at > $3 LIMIT 1",
+    )
+    .bind(now - chrono::TimeDelta::minutes(6))
+    .bind(now + chrono::TimeDelta::seconds(25))
+    .bind(now)
+    .execute(&console.pool)
+    .await
+    .unwrap();
+    let browser = console.signed_in("m.okafor").await;
+    let words = "no answer for 6 min; the next try goes out in 25 s";
+    browser.get("/ports").await.expect(StatusCode::OK).says(words);
+    browser.get("/ports/send/emr").await.says(words).says("Open: nothing is sent before the next try");
+    console.pass(chrono::TimeDelta::minutes(30));
+    let later = console.signed_in("m.okafor").await.get("/ports/send/emr").await.expect(StatusCode::OK);
+    assert!(!later.body.contains("no answer for"), "what a dead node said does not count any more");
+}
+
+#[tokio::test]
 async fn rejections_that_differ_only_in_a_value_are_one_group() {
     let (console, _) = console().await;
     let browser = console.signed_in("m.okafor").await;

@@ -11,7 +11,9 @@ use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 
 pub use password::{Passwords, Strength};
-pub use session::{SessionLimits, SignedIn, end, signed_in};
+pub use session::{
+    OpenSession, Seen, SessionLimits, SignedIn, Which, end, end_own, lock, open_sessions, signed_in, unlock,
+};
 pub use sign_in::{Attempt, Confirmed, Outcome, confirm, sign_in};
 
 /// One who may sign in.

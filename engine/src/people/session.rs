@@ -11,6 +11,8 @@ use super::{Error, Person};
 pub struct SessionLimits {
     /// Without a request for so long, the person signs in again.
     pub idle: TimeDelta,
+    /// A locked screen is kept for so long.
+    pub parked: TimeDelta,
     /// However busy, the person signs in again after this.
     pub absolute: TimeDelta,
     /// Sessions of one person at once; the oldest ends when one more begins.
@@ -19,7 +21,12 @@ pub struct SessionLimits {
 
 impl Default for SessionLimits {
     fn default() -> Self {
-        Self { idle: TimeDelta::minutes(15), absolute: TimeDelta::hours(12), per_person: 5 }
+        Self {
+            idle: TimeDelta::minutes(15),
+            parked: TimeDelta::hours(4),
+            absolute: TimeDelta::hours(12),
+            per_person: 5,
+        }
     }
 }
 
@@ -35,6 +42,34 @@ pub struct SignedIn {
     pub person: Person,
     /// When the session ends however busy it is.
     pub expires_at: DateTime<Utc>,
+    /// The screen is locked: nothing is shown until the password is given again.
+    pub locked: bool,
+}
+
+/// What made a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seen {
+    /// A person: the session counts as used.
+    Person,
+    /// A page that refreshes itself: it must not keep a session alive that nobody uses.
+    Page,
+}
+
+/// A session that has not ended, for the person's own list.
+#[derive(Debug, Clone)]
+pub struct OpenSession {
+    /// Its id.
+    pub id: i64,
+    /// Address it was begun from.
+    pub address: String,
+    /// Browser, as it names itself.
+    pub device: String,
+    /// When it began.
+    pub created_at: DateTime<Utc>,
+    /// When it was last used.
+    pub seen_at: DateTime<Utc>,
+    /// Its screen is locked.
+    pub locked: bool,
 }
 
 /// What the database keeps of a token.
@@ -98,10 +133,11 @@ pub async fn signed_in(
     pool: &PgPool,
     token: &str,
     limits: SessionLimits,
+    seen: Seen,
     now: DateTime<Utc>,
 ) -> Result<Option<SignedIn>, Error> {
     let Some(row) = sqlx::query!(
-        r#"SELECT s.id AS session, s.seen_at, s.expires_at,
+        r#"SELECT s.id AS session, s.seen_at, s.expires_at, s.locked_at,
                   p.id, p.title, p.email, p.roles, p.identifiers, p.wards
            FROM session s
            JOIN person p ON p.id = s.person
@@ -113,12 +149,16 @@ pub async fn signed_in(
     else {
         return Ok(None);
     };
-    if now >= row.expires_at || now - row.seen_at >= limits.idle {
+    let idle = match row.locked_at {
+        Some(since) => now - since >= limits.parked,
+        None => now - row.seen_at >= limits.idle,
+    };
+    if now >= row.expires_at || idle {
         let why = if now >= row.expires_at { "12 hours over" } else { "idle" };
         end(pool, row.session, why, now).await?;
         return Ok(None);
     }
-    if (now - row.seen_at).num_seconds() >= SEEN_STEP_SECONDS {
+    if seen == Seen::Person && (now - row.seen_at).num_seconds() >= SEEN_STEP_SECONDS {
         sqlx::query!("UPDATE session SET seen_at = $2 WHERE id = $1 AND seen_at < $2", row.session, now)
             .execute(pool)
             .await?;
@@ -131,7 +171,99 @@ pub async fn signed_in(
         identifiers: row.identifiers,
         wards: row.wards,
     };
-    Ok(Some(SignedIn { session: row.session, person, expires_at: row.expires_at }))
+    let locked = row.locked_at.is_some();
+    Ok(Some(SignedIn { session: row.session, person, expires_at: row.expires_at, locked }))
+}
+
+/// Locks the screen of a session: from now on it answers nothing until [`unlock`].
+///
+/// # Errors
+///
+/// Those of the database.
+pub async fn lock(pool: &PgPool, session: i64, now: DateTime<Utc>) -> Result<(), Error> {
+    sqlx::query!("UPDATE session SET locked_at = $2 WHERE id = $1 AND locked_at IS NULL", session, now)
+        .execute(pool)
+        .await?;
+    Ok(())
+}
+
+/// Opens a locked screen again. Callers check the password first.
+///
+/// # Errors
+///
+/// Those of the database.
+pub async fn unlock(pool: &PgPool, session: i64, now: DateTime<Utc>) -> Result<(), Error> {
+    sqlx::query!("UPDATE session SET locked_at = NULL, seen_at = $2 WHERE id = $1", session, now)
+        .execute(pool)
+        .await?;
+    Ok(())
+}
+
+/// Where a person is signed in, the session used last first. What is over by now but was not asked for since is left
+/// out.
+///
+/// # Errors
+///
+/// Those of the database.
+pub async fn open_sessions(
+    pool: &PgPool,
+    person: &str,
+    limits: SessionLimits,
+    now: DateTime<Utc>,
+) -> Result<Vec<OpenSession>, Error> {
+    let found = sqlx::query_as!(
+        OpenSession,
+        r#"SELECT id, address, device, created_at, seen_at, locked_at IS NOT NULL AS "locked!"
+           FROM session
+           WHERE person = $1 AND ended_at IS NULL AND expires_at > $2
+             AND (seen_at > $3 AND locked_at IS NULL OR locked_at > $4)
+           ORDER BY seen_at DESC"#,
+        person,
+        now,
+        now - limits.idle,
+        now - limits.parked
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(found)
+}
+
+/// Ends one session of a person, or all of them but one; says how many ended.
+///
+/// # Errors
+///
+/// Those of the database.
+pub async fn end_own(pool: &PgPool, person: &str, which: Which, now: DateTime<Utc>) -> Result<u64, Error> {
+    let (only, keep) = match which {
+        Which::One(session) => (Some(session), None),
+        Which::AllBut(session) => (None, Some(session)),
+        Which::All => (None, None),
+    };
+    let ended = sqlx::query!(
+        "UPDATE session
+         SET ended_at = $2, ended_by = $1
+         WHERE person = $1 AND ended_at IS NULL
+           AND ($3::bigint IS NULL OR id = $3)
+           AND ($4::bigint IS NULL OR id <> $4)",
+        person,
+        now,
+        only,
+        keep
+    )
+    .execute(pool)
+    .await?;
+    Ok(ended.rows_affected())
+}
+
+/// Which of a person's own sessions to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// This one.
+    One(i64),
+    /// All others: signed out everywhere but here.
+    AllBut(i64),
+    /// All of them.
+    All,
 }
 
 /// Ends a session; ending it again changes nothing.

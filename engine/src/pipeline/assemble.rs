@@ -93,9 +93,7 @@ fn header(message: &Message, outbound: &Outbound, changed: &mut Vec<String>) -> 
         }
     }
     let written = edit.finish();
-    changed.retain(|place| {
-        place.parse::<Path>().is_ok_and(|path| message.get(&path) != written.get(&path))
-    });
+    changed.retain(|place| place.parse::<Path>().is_ok_and(|path| message.get(&path) != written.get(&path)));
     Ok(written)
 }
 

@@ -51,6 +51,25 @@ pub enum Opened {
     Until(DateTime<Utc>),
 }
 
+/// Where a breaker stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Messages pass.
+    Closed,
+    /// Nothing passes until the next probe.
+    Open {
+        /// When it opened first.
+        since: DateTime<Utc>,
+        /// When the next probe goes out.
+        until: DateTime<Utc>,
+    },
+    /// One message is under way and shows whether the receiver is back.
+    Probing {
+        /// When it opened first.
+        since: DateTime<Utc>,
+    },
+}
+
 #[derive(Debug)]
 enum State {
     Closed { failures: VecDeque<DateTime<Utc>> },
@@ -120,12 +139,12 @@ impl Breaker {
         }
     }
 
-    /// When it will let a probe through, if it is open; a probe under way counts as open.
-    pub fn open_until(&self) -> Option<DateTime<Utc>> {
+    /// Where it stands, for operators.
+    pub fn standing(&self) -> Standing {
         match self.state {
-            State::Closed { .. } => None,
-            State::Open { until, .. } => Some(until),
-            State::Probing { since, .. } => Some(since),
+            State::Closed { .. } => Standing::Closed,
+            State::Open { since, until, .. } => Standing::Open { since, until },
+            State::Probing { since, .. } => Standing::Probing { since },
         }
     }
 

@@ -1,6 +1,6 @@
 //! One send port in memory: connections, breaker, pace, what operators held, and what it did lately.
 
-use super::breaker::{Breaker, BreakerRule};
+use super::breaker::{Breaker, BreakerRule, Standing};
 use super::exchange::{self, Exchanged, Foreign};
 use crate::adapter::mllp::{Client, ClientError, Dial, tls};
 use crate::configuration::{SendAdapter, SendPort};
@@ -110,11 +110,16 @@ impl SendPorts {
         }
     }
 
-    /// What each port did, with the time until which its breaker is open.
-    pub fn activities(&self) -> Vec<(String, Arc<PortActivity>, Option<chrono::DateTime<chrono::Utc>>)> {
+    /// What each port did.
+    pub fn activities(&self) -> Vec<(String, Arc<PortActivity>)> {
         let ports = lock(&self.shared.ports);
-        let told = |port: &Arc<Port>| (Arc::clone(&port.activity), port.breaker().open_until());
-        ports.iter().map(|(name, port)| (name.clone(), told(port).0, told(port).1)).collect()
+        ports.iter().map(|(name, port)| (name.clone(), Arc::clone(&port.activity))).collect()
+    }
+
+    /// Where the breaker of each port stands.
+    pub fn breakers(&self) -> Vec<(String, Standing)> {
+        let ports = lock(&self.shared.ports);
+        ports.iter().map(|(name, port)| (name.clone(), port.breaker().standing())).collect()
     }
 
     /// Holds a port because of an answer; an operator starts it again.

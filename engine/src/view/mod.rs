@@ -3,6 +3,7 @@
 pub mod operations;
 pub mod outcome;
 pub mod patient_search;
+pub mod port_trouble;
 pub mod rules;
 pub mod search;
 pub mod suspended;

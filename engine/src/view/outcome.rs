@@ -60,6 +60,9 @@ impl Outcome {
     }
 }
 
+/// Code of the entry that tells that an orchestration had no open instance for a message which others took.
+pub const NOT_AWAITED: &str = "no_instance";
+
 #[derive(Default)]
 struct Facts {
     delivered: HashSet<(Option<i64>, i32)>,
@@ -181,6 +184,13 @@ impl Fact {
     }
 }
 
+impl Fact {
+    fn is_not_awaited(&self) -> bool {
+        let detail = Detail::decode(self.detail.as_deref());
+        matches!(detail, Some(Detail::Cause { code, .. }) if code == NOT_AWAITED)
+    }
+}
+
 impl Facts {
     fn add(&mut self, row: &Fact) {
         self.instances.extend(row.instance);
@@ -197,6 +207,8 @@ impl Facts {
                 self.turned = true;
                 self.taken.extend(row.subscriber);
             }
+            // An orchestration that only follows had no instance for it; others took the message.
+            Some(Kind::NotRouted) if row.is_not_awaited() => self.taken.extend(row.subscriber),
             Some(Kind::NotRouted) => self.not_routed = true,
             Some(Kind::SuspendedAtDoor) => self.at_the_door = true,
             Some(Kind::Terminated) => self.terminated = true,
@@ -347,6 +359,23 @@ mod tests {
             Facts { delivered: place.clone(), failed: place, ..Facts::default() },
             (Outcome::Delivered, ""),
         );
+    }
+
+    #[test]
+    fn a_message_that_one_follower_did_not_await_is_delivered_when_others_took_it() {
+        let mut facts = Facts { expected: HashSet::from([1, 2]), ..Facts::default() };
+        let fact = |kind: Kind, subscriber, detail: Detail| Fact {
+            root: 7,
+            message: Some(7),
+            instance: None,
+            subscriber: Some(subscriber),
+            kind: kind as i16,
+            detail: detail.encode(),
+        };
+        facts.add(&fact(Kind::Delivered, 1, Detail::Delivered { attempt: 1, took_us: 1, answer: None }));
+        let cause = Detail::Cause { code: NOT_AWAITED.to_owned(), text: String::new(), sha256: None };
+        facts.add(&fact(Kind::NotRouted, 2, cause));
+        check(facts, (Outcome::Delivered, ""));
     }
 
     #[test]

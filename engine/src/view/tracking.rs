@@ -186,6 +186,8 @@ pub struct Journey {
     pub more: bool,
     /// All messages that appear in it.
     pub messages: HashMap<i64, MessageHead>,
+    /// Kind (`send_port`, `orchestration`) and name of the subscribers that entries name by number.
+    pub subscribers: HashMap<i32, (String, String)>,
     /// Its instances that have not ended.
     pub instances: Vec<OpenInstance>,
     /// Tasks of its instances.
@@ -238,6 +240,7 @@ async fn collect(
     let seen: Vec<i64> = seen.into_iter().collect();
     Ok(Journey {
         more,
+        subscribers: subscribers(pool).await?,
         messages: heads(pool, &seen).await?.into_iter().map(|head| (head.id, head)).collect(),
         instances: open_instances(pool, instances).await?,
         tasks: tasks(pool, instances).await?,
@@ -315,6 +318,11 @@ async fn entries(
             position: row.position,
         })
         .collect())
+}
+
+async fn subscribers(pool: &PgPool) -> sqlx::Result<HashMap<i32, (String, String)>> {
+    let rows = sqlx::query!("SELECT id, kind, name FROM subscriber").fetch_all(pool).await?;
+    Ok(rows.into_iter().map(|row| (row.id, (row.kind, row.name))).collect())
 }
 
 /// Those of the instances that have not ended.

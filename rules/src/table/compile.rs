@@ -285,7 +285,7 @@ struct Columns<'a> {
 }
 
 /// The cells of a line of the grid, trimmed, with the column each begins at.
-fn cells(line: &str) -> Vec<(String, u32)> {
+pub(crate) fn cells(line: &str) -> Vec<(String, u32)> {
     let mut cells = Vec::new();
     let mut cell = String::new();
     let mut start = 0u32;

@@ -20,6 +20,7 @@ const PAGE: i64 = 50;
 /// An orchestration with the numbers of its instances.
 pub(crate) struct OrchestrationLine {
     pub(crate) name: String,
+    pub(crate) title: String,
     pub(crate) href: String,
     pub(crate) waiting: String,
     pub(crate) suspended: String,
@@ -50,6 +51,7 @@ pub(crate) async fn orchestrations(
                 },
                 oldest: age(counts.oldest_at, shell.now),
                 versions: versions.join(", "),
+                title: shell.site.orchestration(&counts.orchestration),
                 name: counts.orchestration,
             }
         })
@@ -103,7 +105,8 @@ struct Row {
 struct InstancesPage {
     shell: Shell,
     asked: Asked,
-    names: Vec<String>,
+    /// Names and titles for the filter.
+    names: Vec<(String, String)>,
     rows: Vec<Row>,
     older: Option<String>,
     newer: Option<String>,
@@ -137,16 +140,20 @@ pub(crate) async fn list(State(state): State<AppState>, visit: Visit, Query(aske
         .map(|row| Row {
             href: format!("/instances/{}", InstanceId(row.id)),
             id: InstanceId(row.id).to_string(),
-            orchestration: row.orchestration,
+            waiting: crate::tracking::telling::stands(&row.waiting, &row.orchestration, &shell),
+            orchestration: shell.site.orchestration(&row.orchestration),
             tag: if row.suspended { Tag::suspended() } else { Tag::waiting() },
-            waiting: row.waiting,
             started: shell.near_time(row.started_at),
             rested: age(Some(row.updated_at), shell.now),
             config_version: row.config_version,
         })
         .collect();
     page::show(&InstancesPage {
-        names: names.into_iter().map(|counts| counts.orchestration).collect(),
+        names: names
+            .into_iter()
+            .map(|counts| (shell.site.orchestration(&counts.orchestration), counts.orchestration))
+            .map(|(title, name)| (name, title))
+            .collect(),
         as_of: super::overview::as_of(&shell),
         rows,
         older,

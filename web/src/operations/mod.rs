@@ -6,6 +6,7 @@ pub(crate) mod instances;
 pub(crate) mod overview;
 pub(crate) mod ports;
 pub(crate) mod queues;
+pub(crate) mod subscriptions;
 pub(crate) mod suspended;
 
 use chrono::{DateTime, Utc};

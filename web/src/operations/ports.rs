@@ -4,15 +4,17 @@ use std::collections::HashMap;
 
 use askama::Template;
 use axum::extract::{Path, State};
+use chrono::TimeDelta;
 use orderly_engine::capability::Capability;
 use orderly_engine::configuration::{Configuration, PortState, ReceiveAdapter, SendAdapter};
 use orderly_engine::view::operations::{self, Count, PortKey, PortSetting, Queue, Rates};
+use orderly_engine::view::port_trouble::{PortTrouble, TroubleState, troubles};
 
 use super::{age, spark, spark_words};
 use crate::failure::Failure;
 use crate::page::{self, Answer};
 use crate::shell::Shell;
-use crate::site_time::Moment;
+use crate::site_time::{Moment, duration};
 use crate::state::AppState;
 use crate::visit::Visit;
 use crate::word::Tag;
@@ -44,6 +46,7 @@ pub(crate) struct Readings {
     pub(crate) settings: HashMap<PortKey, PortSetting>,
     pub(crate) rates: HashMap<PortKey, Rates>,
     pub(crate) queues: Vec<Queue>,
+    pub(crate) troubles: HashMap<PortKey, PortTrouble>,
 }
 
 impl Readings {
@@ -53,6 +56,7 @@ impl Readings {
             settings: operations::port_settings(state.pool()).await?,
             rates: operations::rates(state.pool(), now).await?,
             queues: operations::queues(state.pool(), now).await?,
+            troubles: troubles(state.pool(), now).await?,
         })
     }
 
@@ -66,7 +70,7 @@ impl Readings {
             };
             let title = if location.title.is_empty() { &port.title } else { &location.title };
             self.port("receive", &format!("{}/{}", port.name, location.name), title, location.state, shell)
-                .with(location.party.clone().unwrap_or_default(), address)
+                .with(party(location.party.as_deref(), shell), address)
         });
         let send = configuration.send_ports.values().map(|port| {
             let address = match &port.target {
@@ -75,7 +79,7 @@ impl Readings {
                 _ => String::new(),
             };
             self.port("send", &port.name, &port.title, port.state, shell)
-                .with(port.party.clone().unwrap_or_default(), address)
+                .with(party(port.party.as_deref(), shell), address)
         });
         receive.chain(send).collect()
     }
@@ -90,7 +94,8 @@ impl Readings {
             Some(setting) => setting.state == "on_hold",
             None => deployed == PortState::OnHold,
         };
-        let (tag, state_detail) = status(held, deployed, setting, queue, rates, shell);
+        let trouble = self.troubles.get(&key);
+        let (tag, state_detail) = status(held, deployed, setting, queue, rates, trouble, shell);
         Port {
             kind,
             href: format!("/ports/{kind}/{name}"),
@@ -121,6 +126,28 @@ impl Port {
     }
 }
 
+fn party(name: Option<&str>, shell: &Shell) -> String {
+    name.map(|name| shell.site.names.party(name)).unwrap_or_default()
+}
+
+/// What the circuit breaker of a send port does, for its page.
+fn breaker_words(port: &Port, configuration: &Configuration, trouble: Option<&PortTrouble>) -> String {
+    let Some(settings) = configuration.send_ports.get(&port.name).filter(|_| port.kind == "send") else {
+        return String::new();
+    };
+    let rule = &settings.breaker;
+    match trouble.map(|trouble| trouble.state) {
+        Some(TroubleState::Open) => {
+            "Open: nothing is sent before the next try; what is for the port waits in order".to_owned()
+        }
+        Some(TroubleState::Probing) => "Half open: one message tries whether the receiver is back".to_owned(),
+        _ => {
+            let within = duration(TimeDelta::from_std(rule.within).unwrap_or_default());
+            format!("Closed; opens after {} failures within {within}", rule.failures)
+        }
+    }
+}
+
 /// The kind of a port as the table `port_state` calls it.
 pub(crate) fn stored_kind(kind: &str) -> &'static str {
     if kind == "receive" { "receive_location" } else { "send_port" }
@@ -132,6 +159,7 @@ fn status(
     setting: Option<&PortSetting>,
     queue: Option<&Queue>,
     rates: &Rates,
+    trouble: Option<&PortTrouble>,
     shell: &Shell,
 ) -> (Tag, String) {
     if held {
@@ -144,6 +172,9 @@ fn status(
     if setting.is_none() && deployed == PortState::NotDeployed {
         return (Tag::stopped(), "not deployed".to_owned());
     }
+    if let Some(trouble) = trouble {
+        return (Tag::down(), trouble_words(trouble, shell));
+    }
     match queue.filter(|queue| !queue.retrying.is_zero()) {
         Some(queue) => {
             let next = queue.next_retry.map(|at| format!("next attempt {}", shell.near_time(at).text()));
@@ -151,6 +182,18 @@ fn status(
             (tag, next.unwrap_or_default())
         }
         None => (Tag::running(), String::new()),
+    }
+}
+
+/// What keeps a port from working, in one sentence.
+fn trouble_words(trouble: &PortTrouble, shell: &Shell) -> String {
+    let since = duration(shell.now - trouble.since);
+    match (trouble.state, trouble.until) {
+        (TroubleState::Closed, _) => format!("it cannot listen for {since}: {}", trouble.text),
+        (TroubleState::Open, Some(until)) if until > shell.now => {
+            format!("no answer for {since}; the next try goes out in {}", duration(until - shell.now))
+        }
+        _ => format!("no answer for {since}; one message tries whether it is back"),
     }
 }
 
@@ -176,6 +219,7 @@ struct PortPage {
     shell: Shell,
     port: Port,
     queue: Option<super::queues::Line>,
+    breaker: String,
     changed: Option<(String, Moment, String)>,
     messages: String,
     may_control: bool,
@@ -189,9 +233,12 @@ pub(crate) async fn show(
     visit: Visit,
     Path((kind, name)): Path<(String, String)>,
 ) -> Answer {
-    let shell = Shell::new(&visit, name.clone()).crumb("Operations", "/ops").crumb("Ports", "/ports");
+    let shell = Shell::new(&visit, visit.guest.site.names.port(&name))
+        .crumb("Operations", "/ops")
+        .crumb("Ports", "/ports");
     let readings = Readings::take(&state, &visit).await?;
-    let ports = readings.ports(&state.configuration.load(), &shell);
+    let configuration = state.configuration.load_full();
+    let ports = readings.ports(&configuration, &shell);
     let port = ports.into_iter().find(|port| port.kind == kind && port.name == name);
     let port = port.ok_or(Failure::NotFound { what: "port" })?;
     let key = (stored_kind(port.kind).to_owned(), port.name.clone());
@@ -201,6 +248,7 @@ pub(crate) async fn show(
     let queue = readings.queues.iter().find(|queue| queue.kind == key.0 && queue.name == key.1);
     let origin = if port.kind == "receive" { "received" } else { "answers" };
     page::show(&PortPage {
+        breaker: breaker_words(&port, &configuration, readings.troubles.get(&key)),
         queue: queue.map(|queue| super::queues::line(queue, &shell)),
         messages: format!("/messages?port={}&origin={origin}", crate::link::encode(&port.name)),
         may_control: visit.may(Capability::PortControl),

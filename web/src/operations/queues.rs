@@ -14,6 +14,7 @@ use crate::visit::Visit;
 pub(crate) struct Line {
     pub(crate) kind: &'static str,
     pub(crate) name: String,
+    pub(crate) title: String,
     pub(crate) href: String,
     pub(crate) waiting: i64,
     pub(crate) retrying: String,
@@ -36,6 +37,7 @@ pub(crate) fn line(queue: &Queue, shell: &Shell) -> Line {
     Line {
         kind: if send { "Send port" } else { "Orchestration" },
         name: queue.name.clone(),
+        title: shell.site.names.subscriber(Some(&queue.kind), &queue.name),
         href: if send {
             format!("/ports/send/{}", queue.name)
         } else {

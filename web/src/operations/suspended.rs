@@ -35,11 +35,12 @@ pub(crate) struct GroupLine {
 /// A group in words.
 pub(crate) fn group_line(group: &Group, shell: &Shell) -> GroupLine {
     let title = cause_title(&group.code).to_owned();
+    let place = |name: &str| shell.site.names.subscriber(group.subscriber_kind.as_deref(), name);
     GroupLine {
         key: group.key.clone(),
         reason: if group.reason == title { String::new() } else { group.reason.clone() },
         title,
-        place: group.subscriber.clone().unwrap_or_else(|| "No subscriber".to_owned()),
+        place: group.subscriber.as_deref().map_or_else(|| "No subscriber".to_owned(), place),
         count: group.count.to_string(),
         in_doubt: group.in_doubt,
         first: shell.near_time(group.first_at),
@@ -124,6 +125,8 @@ struct GroupPage {
     shell: Shell,
     group: GroupLine,
     rows: Vec<Row>,
+    /// The rows differ in what happened, so each tells its own.
+    told: bool,
     more: usize,
     total: usize,
     /// `resume`, `terminate`, or none.
@@ -167,6 +170,7 @@ pub(crate) async fn show_group(
         routed: group.subscriber.is_some(),
         total: rows.len(),
         more: rows.len().saturating_sub(PAGE),
+        told: rows.iter().any(|row| row.reason != group.reason),
         rows: rows.iter().take(PAGE).map(|one| row(one, &shell)).collect(),
         as_of: super::overview::as_of(&shell),
         up_to: visit.guest.now.timestamp_micros(),
@@ -219,7 +223,7 @@ pub(crate) async fn show_work(State(state): State<AppState>, visit: Visit, Path(
         row: row(&found, &shell),
         code: found.code.clone(),
         place: found.subscriber.clone().unwrap_or_default(),
-        sentence: crate::tracking::parked_words(&found),
+        sentence: crate::tracking::parked_words(&found, &shell),
         group: matches!(found.state, 2 | 4).then(|| format!("/suspended/{}", found.group_key())),
         routed: found.subscriber.is_some(),
         waits: found.state == 1,

@@ -9,6 +9,7 @@ use orderly_engine::site;
 use orderly_engine::view::rules;
 use serde::Deserialize;
 
+use super::diff::Diff;
 use super::{Case, Problem, RuleSet, cases, check, problem};
 use crate::failure::Failure;
 use crate::flash::Flash;
@@ -45,6 +46,8 @@ struct DraftPage {
     uncovered: Vec<String>,
     errors: usize,
     obstacle: Option<&'static str>,
+    /// From what is live to the draft.
+    diff: Diff,
     may_publish: bool,
     ask: String,
     runs: bool,
@@ -120,6 +123,8 @@ async fn editor(state: &AppState, visit: &Visit, set: RuleSet, shell: Shell, edi
     let checked = check(configuration.clone(), replaced, Some(set.name.clone())).await?;
     let (cases, coverage, uncovered) = cases(&checked.report, &set);
     let all = checked.diagnostics.iter().chain(&checked.report.problems);
+    let live = set.live(&configuration).map(|(text, _)| text).unwrap_or_default();
+    let live = site::in_place_of_library(&configuration.files, &set.path(), &live);
     page::show(&DraftPage {
         sort: set.sort.title(),
         href: set.href(),
@@ -130,6 +135,7 @@ async fn editor(state: &AppState, visit: &Visit, set: RuleSet, shell: Shell, edi
         saved: edited.saved,
         stale: edited.stale,
         behind: overtaken(state, &set, edited.base).await?.then_some(configuration.version),
+        diff: Diff::of(&live, &edited.content),
         rows: edited.content.lines().count().clamp(12, 40) + 1,
         test_rows: edited.tests.lines().count().clamp(6, 24) + 1,
         content: edited.content,

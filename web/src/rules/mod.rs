@@ -1,10 +1,12 @@
 //! Rules in the console: policies, tables, maps, code sets; their text, versions, tests; drafts, trying, publishing.
 
 pub(crate) mod catalog;
+pub(crate) mod diff;
 pub(crate) mod draft;
 pub(crate) mod publish;
 pub(crate) mod set;
 pub(crate) mod trial;
+pub(crate) mod vocabulary;
 
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 

@@ -3,18 +3,23 @@
 
 use std::time::Duration;
 
-use axum::extract::{Path, State};
+use askama::Template;
+use axum::extract::{Path, Query, State};
 use orderly_engine::draft;
 use orderly_engine::site::{self, By, FileChange};
 use orderly_engine::view::rules;
 use serde::Deserialize;
 
+use super::diff::Diff;
+use super::set::text_at;
 use super::{RuleSet, check};
 use crate::failure::Failure;
 use crate::flash::Flash;
 use crate::form::{self, Submission};
 use crate::operations::act::{failed, given};
-use crate::page::Answer;
+use crate::page::{self, Answer};
+use crate::shell::{Shell, Width};
+use crate::site_time::Moment;
 use crate::state::AppState;
 use crate::visit::Visit;
 
@@ -72,6 +77,57 @@ pub(crate) async fn publish(
         Ok((set.href(), Some(Flash::done(said))))
     })
     .await
+}
+
+#[derive(Template)]
+#[template(path = "rules/rollback.html")]
+struct RollbackPage {
+    shell: Shell,
+    href: String,
+    number: i32,
+    published: Moment,
+    by: String,
+    why: String,
+    /// Open instances on the version that is live.
+    instances: i64,
+    diff: Diff,
+    form_key: String,
+}
+
+/// Which version is to be live again.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Which {
+    version: i32,
+}
+
+/// What making an older version live again would change, before it is done.
+pub(crate) async fn check_roll_back(
+    State(state): State<AppState>,
+    visit: Visit,
+    Path((sort, name)): Path<(String, String)>,
+    Query(which): Query<Which>,
+) -> Answer {
+    let set = RuleSet::of(&sort, &name)?;
+    let not_found = || Failure::NotFound { what: "version" };
+    let versions = rules::versions(state.pool(), set.sort.word(), &set.name).await?;
+    let wanted = versions.iter().find(|version| version.number == which.version).ok_or_else(not_found)?;
+    let text = text_at(&state, &set, wanted.config_version).await?.ok_or_else(not_found)?;
+    let (live, _) = set.live(&state.configuration.load()).ok_or_else(not_found)?;
+    let shell = Shell::new(&visit, format!("Make v{} of {} live again", wanted.number, set.name))
+        .crumb("Rule sets", "/rules")
+        .crumb(set.name.clone(), set.href())
+        .width(Width::Form);
+    page::show(&RollbackPage {
+        href: set.href(),
+        number: wanted.number,
+        published: shell.near_time(wanted.published_at),
+        by: shell.person(&wanted.published_by),
+        why: wanted.reason.clone(),
+        instances: versions.first().map_or(0, |live| live.instances),
+        diff: Diff::of(&live, &text),
+        form_key: form::new_key(),
+        shell,
+    })
 }
 
 /// Makes the text of an older version live again. The number travels where other forms carry the version they saw.

@@ -4,11 +4,13 @@ use askama::Template;
 use axum::extract::{Path, Query, State};
 use orderly_engine::capability::Capability;
 use orderly_engine::view::rules;
+use orderly_rules::{Grid, head_line};
 use serde::Deserialize;
 
+use super::diff::Diff;
+use super::vocabulary::{self, User};
 use super::{Case, RuleSet, Sort, cases, live_report, tests_tag};
 use crate::failure::Failure;
-use crate::form;
 use crate::page::{self, Answer};
 use crate::shell::Shell;
 use crate::site_time::Moment;
@@ -42,6 +44,64 @@ pub(crate) fn lines(text: &str) -> Vec<TextLine> {
         .collect()
 }
 
+/// A decision table or code set as its page shows it.
+struct GridView {
+    columns: Vec<String>,
+    rows: Vec<GridRow>,
+    /// What a decision table gives when no row matches.
+    otherwise: String,
+}
+
+struct GridRow {
+    line: usize,
+    cells: Vec<Cell>,
+}
+
+struct Cell {
+    text: String,
+    /// An empty input cell: it holds for every value.
+    any: bool,
+    /// The code set that the cell names.
+    href: Option<String>,
+}
+
+fn grid_of(set: &RuleSet, text: &str) -> Option<GridView> {
+    let grid = match set.sort {
+        Sort::Table => Grid::of_table(text),
+        Sort::CodeSet => Grid::of_codeset(text),
+        _ => return None,
+    };
+    // A code set has no conditions; of a table those columns that are listed below `inputs`.
+    let inputs: Vec<bool> = grid.columns.iter().map(|column| is_input(set.sort, text, column)).collect();
+    let cell = |(place, text): (usize, &String)| Cell {
+        any: text.is_empty() && inputs.get(place).copied().unwrap_or(false),
+        href: text
+            .trim_start_matches("not ")
+            .strip_prefix('@')
+            .filter(|_| set.sort == Sort::Table)
+            .and_then(|name| RuleSet::of("codeset", name).ok())
+            .map(|set| set.href()),
+        text: text.clone(),
+    };
+    Some(GridView {
+        rows: grid
+            .rows
+            .iter()
+            .map(|row| GridRow { line: row.line, cells: row.cells.iter().enumerate().map(cell).collect() })
+            .collect(),
+        otherwise: head_line(text, "otherwise")
+            .map(|text| text.trim_matches(['{', '}', ' ']).to_owned())
+            .unwrap_or_default(),
+        columns: grid.columns,
+    })
+}
+
+fn is_input(sort: Sort, text: &str, column: &str) -> bool {
+    let inputs = text.lines().skip_while(|line| !line.starts_with("inputs:")).skip(1);
+    let mut inputs = inputs.take_while(|line| line.starts_with(' '));
+    sort == Sort::Table && inputs.any(|line| line.contains(&format!("id: {column},")))
+}
+
 struct VersionLine {
     number: i32,
     live: bool,
@@ -52,7 +112,9 @@ struct VersionLine {
     configuration: i64,
     instances: i64,
     href: String,
-    form_key: String,
+    /// Where it is compared with what is live.
+    compare: String,
+    roll_back: String,
 }
 
 #[derive(Template)]
@@ -70,6 +132,9 @@ struct SetPage {
     facts: String,
     result: String,
     uses: Vec<String>,
+    users: Vec<User>,
+    grid: Option<GridView>,
+    diff: Option<Diff>,
     rules: Vec<(String, String)>,
     text: Vec<TextLine>,
     old: Option<i32>,
@@ -89,6 +154,9 @@ struct SetPage {
 pub(crate) struct Asked {
     #[serde(default)]
     version: Option<i32>,
+    /// Not empty: show what differs between that version and what is live.
+    #[serde(default)]
+    compare: String,
 }
 
 /// The page of a rule set.
@@ -104,7 +172,7 @@ pub(crate) async fn show(
     let (live, library) = set.live(&configuration).ok_or_else(not_found)?;
     let versions = rules::versions(state.pool(), set.sort.word(), &set.name).await?;
     let text = match asked.version {
-        None => live,
+        None => live.clone(),
         Some(number) => old_text(&state, &set, &versions, number).await?.ok_or_else(not_found)?,
     };
     let report = live_report(configuration.clone()).await?;
@@ -116,6 +184,8 @@ pub(crate) async fn show(
     let typed = |pairs: &[(String, orderly_rules::Type)]| {
         pairs.iter().map(|(name, of)| format!("{name}: {of}")).collect::<Vec<_>>().join(", ")
     };
+    let diff = (!asked.compare.is_empty()).then(|| Diff::of(&text, &live));
+    let used = vocabulary::users(&configuration).remove(&format!("{} {}", set.sort.word(), set.name));
     let lines_of = info.as_ref().map(|info| info.rules.clone()).unwrap_or_default();
     page::show(&SetPage {
         sort: set.sort.title(),
@@ -126,7 +196,10 @@ pub(crate) async fn show(
         facts: info.as_ref().map(|info| typed(&info.facts)).unwrap_or_default(),
         result: info.as_ref().map(|info| typed(&info.result)).unwrap_or_default(),
         uses: info.map(|info| info.uses).unwrap_or_default(),
-        rules: lines_of,
+        rules: if set.sort == Sort::Table { Vec::new() } else { lines_of },
+        users: used.unwrap_or_default(),
+        grid: grid_of(&set, &text),
+        diff,
         text: lines(&text),
         old: asked.version.filter(|number| versions.first().is_none_or(|first| first.number != *number)),
         versions: versions
@@ -187,7 +260,8 @@ fn version_line(version: &rules::Version, live: bool, set: &RuleSet, shell: &She
         configuration: version.config_version,
         instances: version.instances,
         href: format!("{}?version={}", set.href(), version.number),
-        form_key: form::new_key(),
+        compare: format!("{}?version={}&compare=live", set.href(), version.number),
+        roll_back: format!("{}/rollback?version={}", set.href(), version.number),
     }
 }
 

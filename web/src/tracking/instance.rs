@@ -39,12 +39,12 @@ struct InstancePage {
 }
 
 /// An open instance as a line.
-pub(crate) fn line(instance: &OpenInstance) -> InstanceLine {
+pub(crate) fn line(instance: &OpenInstance, shell: &Shell) -> InstanceLine {
     InstanceLine {
         href: super::message::instance_href(instance.id),
-        orchestration: instance.orchestration.clone(),
+        orchestration: shell.site.orchestration(&instance.orchestration),
         tag: tag(instance),
-        waiting: instance.waiting.clone(),
+        waiting: super::telling::stands(&instance.waiting, &instance.orchestration, shell),
     }
 }
 
@@ -71,11 +71,16 @@ pub(crate) async fn show(State(state): State<AppState>, visit: Visit, Path(id): 
         .iter()
         .filter(|entry| entry.kind == Some(orderly_engine::tracking::Kind::Turn))
         .count();
-    let shell =
-        Shell::new(&visit, orchestration).crumb("Operations", "/ops").crumb("Instances", "/instances");
+    let shell = Shell::new(&visit, visit.guest.site.orchestration(&orchestration))
+        .crumb("Operations", "/ops")
+        .crumb("Instances", "/instances");
     page::show(&InstancePage {
         tag: open.as_ref().map_or_else(|| super::ended_tag(&journey), tag),
-        waiting: open.as_ref().map_or_else(|| ended.unwrap_or_default(), |open| open.waiting.clone()),
+        waiting: super::telling::stands(
+            &open.as_ref().map_or_else(|| ended.unwrap_or_default(), |open| open.waiting.clone()),
+            &orchestration,
+            &shell,
+        ),
         started: journey.entries.first().map(|entry| shell.exact_time(entry.at)),
         rested: open.as_ref().map(|open| duration(visit.guest.now - open.updated_at)),
         turns,

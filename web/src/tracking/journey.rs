@@ -3,15 +3,16 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use orderly_engine::ids::{InstanceId, MessageId, TaskId};
-use orderly_engine::tracking::{AnswerTrace, Detail, Kind, Step};
+use orderly_engine::tracking::{AnswerTrace, Detail, Kind};
+use orderly_engine::view::outcome::NOT_AWAITED;
 use orderly_engine::view::suspended::cause_title;
 use orderly_engine::view::tracking::{Entry, Journey, TaskLine};
 
-use super::trace::{self, TraceView};
+use super::telling::{self, StepLine, code_words};
+use crate::names::words;
 use crate::shell::Shell;
 use crate::site_time::{Moment, duration};
 use crate::word::{Tag, Tone};
-use crate::work::words;
 
 /// Idle stretches longer than this get a line of their own.
 const GAP: TimeDelta = TimeDelta::minutes(2);
@@ -29,19 +30,6 @@ pub(crate) struct Line {
     pub(crate) notes: Vec<String>,
     pub(crate) links: Vec<(String, String)>,
     pub(crate) steps: Vec<StepLine>,
-}
-
-/// One step of a turn.
-pub(crate) struct StepLine {
-    pub(crate) verb: String,
-    pub(crate) name: String,
-    pub(crate) outcome: String,
-    pub(crate) reason: String,
-    pub(crate) trace: Option<TraceView>,
-    /// Policy and the rules of it that fired, where the whole trace was not kept.
-    pub(crate) rules: String,
-    /// What was looked at; values only for those who may read messages.
-    pub(crate) seen: Vec<(String, String)>,
 }
 
 /// A decision of people, for its own panel.
@@ -109,43 +97,70 @@ impl Telling<'_> {
     }
 
     fn tell(&self, entry: &Entry, line: &mut Line) {
-        let subscriber = entry.subscriber.as_deref().unwrap_or("a subscriber");
+        let subscriber = self.subscriber(entry);
         let person =
             entry.person.as_deref().map_or_else(|| "Somebody".to_owned(), |id| self.shell.person(id));
         let (tone, title) = match entry.kind {
             Some(Kind::Received) => (Tone::Info, format!("Received{}", self.from(entry))),
             Some(Kind::RepeatAnswered) => (Tone::Quiet, "Repeated by the sender".to_owned()),
             Some(Kind::SuspendedAtDoor) => (Tone::Held, "Kept at the door".to_owned()),
+            Some(Kind::NotRouted) if not_awaited(entry) => (Tone::Quiet, subscriber),
             Some(Kind::NotRouted) => (Tone::Warn, "Not routed".to_owned()),
-            Some(Kind::Turn) => (Tone::Info, format!("Orchestration {subscriber}")),
-            Some(Kind::Delivered) => (Tone::Good, format!("Delivered by {subscriber}")),
-            Some(Kind::DeliveryFailed) => (Tone::Bad, format!("Delivery by {subscriber} failed")),
-            Some(Kind::Suspended) => (Tone::Held, format!("Suspended at {subscriber}")),
-            Some(Kind::AnswerReceived) => (Tone::Info, format!("Answer received by {subscriber}")),
+            Some(Kind::Turn) => (Tone::Info, subscriber),
+            Some(Kind::Delivered) => (Tone::Good, format!("Delivered to {subscriber}")),
+            Some(Kind::DeliveryFailed) => (Tone::Bad, format!("Not delivered to {subscriber}")),
+            Some(Kind::Suspended) => (Tone::Held, format!("Suspended: {subscriber}")),
+            Some(Kind::AnswerReceived) => (Tone::Info, format!("Answer from {subscriber}")),
             Some(Kind::Resumed) => (Tone::Info, format!("Resumed by {person}")),
             Some(Kind::Terminated) => (Tone::Bad, format!("Terminated by {person}")),
             Some(Kind::TaskCreated) => (Tone::Held, format!("A person is asked: {}", self.task_title(entry))),
             Some(Kind::TaskVoted) => (Tone::Good, format!("{person} decided: {}", self.task_title(entry))),
-            Some(Kind::TaskClosed) => (Tone::Info, format!("Decided: {}", self.task_title(entry))),
-            Some(Kind::MailQueued) => (Tone::Quiet, "Mail queued".to_owned()),
-            Some(Kind::PortStateChanged) => (Tone::Quiet, format!("{person} changed port {subscriber}")),
-            Some(Kind::Resubmitted) => (Tone::Info, format!("Resubmitted by {person}")),
+            Some(Kind::TaskClosed) => (Tone::Info, format!("Closed: {}", self.task_title(entry))),
+            Some(Kind::MailQueued) => (Tone::Quiet, "Mail".to_owned()),
+            Some(Kind::PortStateChanged) => (Tone::Quiet, format!("{person} changed {subscriber}")),
+            Some(Kind::Resubmitted) => (Tone::Info, format!("Sent again by {person}")),
             Some(Kind::LateAnswer) => (Tone::Warn, "Answer that nobody waits for".to_owned()),
             Some(Kind::ChangedByPort) => (Tone::Info, format!("Written for the receiver by {subscriber}")),
             None => (Tone::Quiet, "Written by a newer version of Orderly".to_owned()),
         };
         (line.tone, line.title) = (tone, title);
         match &entry.detail {
+            Some(_) if not_awaited(entry) => {
+                line.text = "had nothing open for it".to_owned();
+                line.notes.push(
+                    "It only follows what it began itself. Others took the message; nothing is lost."
+                        .to_owned(),
+                );
+            }
             Some(detail) => self.detail(entry, detail, line),
             None => line.text = "Its details cannot be read by this version.".to_owned(),
         }
     }
 
+    fn subscriber(&self, entry: &Entry) -> String {
+        let names = &self.shell.site.names;
+        match &entry.subscriber {
+            Some(name) => names.subscriber(entry.subscriber_kind.as_deref(), name),
+            None => "a subscriber".to_owned(),
+        }
+    }
+
+    /// "Billing, results; Laboratory order".
+    fn subscribers(&self, numbers: &[i32]) -> String {
+        let names = &self.shell.site.names;
+        let titles: Vec<String> = numbers
+            .iter()
+            .filter_map(|number| self.journey.subscribers.get(number))
+            .map(|(kind, name)| names.subscriber(Some(kind), name))
+            .collect();
+        titles.join("; ")
+    }
+
     fn from(&self, entry: &Entry) -> String {
         match entry.message_id.and_then(|id| self.journey.messages.get(&id)) {
             Some(head) => match &head.party {
-                Some(party) => format!(" from {party} on {}", head.source),
-                None => format!(" on {}", head.source),
+                Some(party) => format!(" from {}", self.shell.site.names.party(party)),
+                None => String::new(),
             },
             None => String::new(),
         }
@@ -165,17 +180,20 @@ impl Telling<'_> {
                     .message_id
                     .and_then(|id| self.journey.messages.get(&id))
                     .map_or(0, |head| head.size);
-                let digest = super::hash_text(&sha256[..6]);
-                let remote = if remote.is_empty() { String::new() } else { format!("{remote}, ") };
-                line.text = format!("{remote}{size} bytes, sha256 {digest}…");
+                let port = entry.message_id.and_then(|id| self.journey.messages.get(&id));
+                let port = port.map(|head| format!("on {}, ", head.source)).unwrap_or_default();
+                line.text = format!("{port}{size} bytes");
                 line.notes.push(match to.len() {
                     0 => "Nobody subscribes to it.".to_owned(),
-                    1 => "Published to 1 subscriber.".to_owned(),
-                    count => format!("Published to {count} subscribers."),
+                    _ => format!("Goes to: {}.", self.subscribers(to)),
                 });
                 if !answer.is_empty() {
-                    line.notes.push(format!("Answered {answer} after it was stored."));
+                    let meaning = Some(code_words(answer)).filter(|words| !words.is_empty());
+                    let meaning = meaning.map(|words| format!(" ({words})")).unwrap_or_default();
+                    line.notes.push(format!("The sender was told {answer}{meaning} after it was stored."));
                 }
+                let remote = if remote.is_empty() { String::new() } else { format!("From {remote}, ") };
+                line.notes.push(format!("{remote}sha256 {}…", super::hash_text(&sha256[..6])));
                 line.notes.extend(
                     findings.iter().map(|(path, code, text)| format!("Finding at {path}: {text} ({code})")),
                 );
@@ -193,22 +211,27 @@ impl Telling<'_> {
             }
             Detail::Cause { code, text, .. } => {
                 line.text = if text.is_empty() { cause_title(code).to_owned() } else { text.clone() };
-                line.notes.push(format!("Cause: {code}"));
+                line.notes.push(format!("Cause: {} ({code})", cause_title(code)));
             }
             Detail::Turn { turn, event, steps, made, next } => {
-                line.text = next.clone();
-                line.notes.push(format!("Turn {turn}, moved by {}.", event_words(event)));
-                line.steps = steps.iter().map(|step| self.step(step)).collect();
+                let orchestration = entry.subscriber.as_deref().unwrap_or_default();
+                line.text = telling::stands(next, orchestration, self.shell);
+                line.notes.push(format!("Turn {turn}: {}.", telling::moved_by(event)));
+                let told = |step| telling::line(step, orchestration, self.shell, self.reads);
+                line.steps = steps.iter().map(told).collect();
                 for made in made {
                     let what = self.message_words(made.message.0);
-                    line.links.push((format!("made {what}"), format!("/messages/{}", made.message)));
+                    line.links.push((format!("Made {what}"), format!("/messages/{}", made.message)));
                 }
             }
             Detail::Delivered { attempt, took_us, answer } => {
-                let answered =
-                    answer.as_ref().map(|answer| format!(", answered {}", answer.code)).unwrap_or_default();
-                let again = if *attempt > 1 { format!(" at attempt {attempt}") } else { String::new() };
-                line.text = format!("in {}{again}{answered}", micros(*took_us));
+                let again = if *attempt > 1 { format!(", at attempt {attempt}") } else { String::new() };
+                line.text = match answer {
+                    Some(answer) => {
+                        format!("which answered {} after {}{again}", answer.code, micros(*took_us))
+                    }
+                    None => format!("in {}{again}", micros(*took_us)),
+                };
                 self.answer(answer.as_ref(), line);
             }
             Detail::Failed { attempt, code, text, again_at, answer } => {
@@ -221,8 +244,17 @@ impl Telling<'_> {
                 });
                 self.answer(answer.as_ref(), line);
             }
+            Detail::Action { reason, object, .. } if entry.kind == Some(Kind::MailQueued) => {
+                let to: Vec<String> = object
+                    .split([',', ' '])
+                    .filter(|to| !to.is_empty())
+                    .map(|to| self.recipient(to))
+                    .collect();
+                line.text = format!("to {}", to.join(", "));
+                line.notes.push(format!("{reason}; it holds a link and no patient data."));
+            }
             Detail::Action { action, reason, object } => {
-                line.text = format!("{action} {object}").trim().to_owned();
+                line.text = action_words(action, object);
                 if !reason.is_empty() {
                     line.notes.push(format!("Reason: {reason}"));
                 }
@@ -239,48 +271,28 @@ impl Telling<'_> {
         }
     }
 
+    fn recipient(&self, name: &str) -> String {
+        let role = self.shell.role(name);
+        if role == name { self.shell.person(name) } else { role }
+    }
+
     fn answer(&self, answer: Option<&AnswerTrace>, line: &mut Line) {
         let Some(answer) = answer else { return };
         if !answer.control_id.is_empty() {
             line.notes.push(format!("Acknowledges control id {}.", answer.control_id));
         }
         if let Some(message) = answer.message {
-            line.links.push((format!("answer {}", answer.code), format!("/messages/{message}")));
-        }
-    }
-
-    fn step(&self, step: &Step) -> StepLine {
-        StepLine {
-            verb: step.verb.clone(),
-            name: [&step.title, &step.id, &step.path]
-                .into_iter()
-                .find(|name| !name.is_empty())
-                .cloned()
-                .unwrap_or_default(),
-            outcome: step.outcome.clone(),
-            reason: step.reason.clone(),
-            rules: match (step.policy.as_str(), step.fired.len()) {
-                ("", _) => String::new(),
-                (policy, 0) => format!("{policy}: no rule fired"),
-                (policy, _) => format!("{policy}: {} fired", step.fired.join(", ")),
-            },
-            seen: step
-                .sensitive
-                .iter()
-                .map(|(what, value)| {
-                    (what.clone(), if self.reads { value.clone() } else { super::MASK.to_owned() })
-                })
-                .collect(),
-            trace: (!step.trace.is_empty()).then(|| trace::view(&step.trace, self.reads)).flatten(),
+            line.links.push((format!("The answer {}", answer.code), format!("/messages/{message}")));
         }
     }
 
     fn link(&self, entry: &Entry, line: &mut Line) {
         if let Some(id) = entry.message_id.filter(|id| Some(*id) != self.message) {
-            line.links.push((self.message_words(id), format!("/messages/{}", MessageId(id))));
+            line.links
+                .push((format!("About {}", self.message_words(id)), format!("/messages/{}", MessageId(id))));
         }
         if let Some(instance) = entry.instance.filter(|_| self.message.is_some()) {
-            line.links.push(("instance".to_owned(), format!("/instances/{}", InstanceId(instance))));
+            line.links.push(("Its whole course".to_owned(), format!("/instances/{}", InstanceId(instance))));
         }
     }
 
@@ -328,17 +340,21 @@ impl Telling<'_> {
     }
 }
 
-fn event_words(event: &str) -> &str {
-    match event {
-        "message" => "a message",
-        "timer" => "a timer",
-        "task" => "a decision",
-        "answer" => "an answer",
-        "command" => "an operator",
-        "called" => "another orchestration",
-        "sent" => "a message going out",
+fn not_awaited(entry: &Entry) -> bool {
+    entry.kind == Some(Kind::NotRouted)
+        && matches!(&entry.detail, Some(Detail::Cause { code, .. }) if code == NOT_AWAITED)
+}
+
+/// `work.resumed laboratory` as people say it.
+fn action_words(action: &str, object: &str) -> String {
+    let what = match action {
+        "work.resumed" | "instance.resumed" => "goes on",
+        "work.terminated" | "instance.terminated" => "ended for good",
+        "port.held" => "put on hold",
+        "port.started" => "started",
         other => other,
-    }
+    };
+    format!("{what} {object}").trim().to_owned()
 }
 
 fn since(span: TimeDelta) -> String {

@@ -211,8 +211,8 @@ pub(crate) async fn show(
     page::show(&MessagePage {
         control_id: head.control_id.clone().unwrap_or_default(),
         received: shell.exact_time(head.received_at),
-        source: source_words(&head),
-        party: head.party.clone().unwrap_or_default(),
+        source: source_words(&head, &shell),
+        party: head.party.as_deref().map(|party| shell.site.names.party(party)).unwrap_or_default(),
         patient: masked_patient(head.patient.as_deref(), &visit),
         size: head.size,
         status: outcome_tag(status),
@@ -244,18 +244,19 @@ fn title(head: &MessageHead) -> String {
     }
 }
 
-fn source_words(head: &MessageHead) -> String {
+fn source_words(head: &MessageHead, shell: &Shell) -> String {
     match head.source_kind.as_str() {
         "receive_location" => format!("Received on {}", head.source),
-        "orchestration" => format!("Made by orchestration {}", head.source),
-        "send_port" => format!("Answer to send port {}", head.source),
+        "orchestration" => format!("Made by “{}”", shell.site.orchestration(&head.source)),
+        "send_port" => format!("Answer of {}", shell.site.names.port(&head.source)),
         _ => format!("Sent in by {}", head.source),
     }
 }
 
 async fn status(state: &AppState, visit: &Visit, id: i64) -> Result<(Outcome, String), Failure> {
     let mut found = outcomes(state.pool(), &[id], visit.guest.now).await?;
-    Ok(found.remove(&id).unwrap_or((Outcome::Received, String::new())))
+    let (outcome, detail) = found.remove(&id).unwrap_or((Outcome::Received, String::new()));
+    Ok((outcome, super::outcome_words(&detail, &visit.guest.site.names)))
 }
 
 fn tabs(id: &str, current: Tab) -> Vec<TabLink> {
@@ -321,7 +322,7 @@ pub(crate) fn journey_body(journey: &Journey, shell: &Shell, message: Option<i64
         lines: telling.lines(),
         more: journey.more,
         tasks: telling.tasks(),
-        instances: journey.instances.iter().map(super::instance::line).collect(),
+        instances: journey.instances.iter().map(|one| super::instance::line(one, shell)).collect(),
         related: related(journey, shell, message),
         parked: journey
             .parked
@@ -329,7 +330,7 @@ pub(crate) fn journey_body(journey: &Journey, shell: &Shell, message: Option<i64
             .map(|row| {
                 (
                     format!("/suspended/work/{}", orderly_engine::ids::ParkedId(row.id)),
-                    super::parked_words(row),
+                    super::parked_words(row, shell),
                 )
             })
             .collect(),
@@ -347,7 +348,7 @@ pub(crate) fn related(journey: &Journey, shell: &Shell, message: Option<i64>) ->
         .map(|head| Related {
             href: format!("/messages/{}", MessageId(head.id)),
             at: shell.near_time(head.received_at),
-            what: source_words(head),
+            what: source_words(head, shell),
             message_type: head.message_type.clone(),
             control_id: head.control_id.clone().unwrap_or_default(),
         })
@@ -412,7 +413,7 @@ fn custody_body(
         custody: heads
             .into_iter()
             .map(|one| Custody {
-                what: if one.id == head.id { "This message".to_owned() } else { source_words(one) },
+                what: if one.id == head.id { "This message".to_owned() } else { source_words(one, shell) },
                 href: format!("/messages/{}", MessageId(one.id)),
                 size: one.size,
                 sha256: hash_text(&one.body_sha256),

@@ -6,6 +6,7 @@ pub(crate) mod instance;
 pub(crate) mod journey;
 pub(crate) mod message;
 pub(crate) mod search;
+pub(crate) mod telling;
 pub(crate) mod trace;
 
 use orderly_engine::capability::Capability;
@@ -14,6 +15,8 @@ use orderly_engine::view::outcome::Outcome;
 use orderly_engine::view::suspended::{ParkedRow, cause_title};
 use orderly_engine::view::tracking::{Entry, Journey};
 
+use crate::names::Names;
+use crate::shell::Shell;
 use crate::visit::Visit;
 use crate::word::Tag;
 
@@ -56,9 +59,18 @@ pub(crate) fn hash_text(hash: &[u8]) -> String {
     hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// More about what became of a message: "for a message from “results in”".
+pub(crate) fn outcome_words(detail: &str, names: &Names) -> String {
+    match detail.strip_prefix("waits for ") {
+        Some(what) => format!("for {}", names.waiting_somewhere(what)),
+        None => detail.to_owned(),
+    }
+}
+
 /// What parked work waits for, in one sentence.
-pub(crate) fn parked_words(row: &ParkedRow) -> String {
-    let place = row.subscriber.as_deref().map(|name| format!(" at {name}")).unwrap_or_default();
+pub(crate) fn parked_words(row: &ParkedRow, shell: &Shell) -> String {
+    let title = |name: &str| shell.site.names.subscriber(row.subscriber_kind.as_deref(), name);
+    let place = row.subscriber.as_deref().map(|name| format!(" at {}", title(name))).unwrap_or_default();
     let why = if row.reason.is_empty() { cause_title(&row.code) } else { &row.reason };
     match row.state {
         1 => format!("Waits for its next attempt{place}: {why}"),

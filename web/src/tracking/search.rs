@@ -258,11 +258,11 @@ fn row(found: &Found, shell: &Shell, visit: &Visit) -> Row {
         received: shell.exact_time(found.received_at),
         message_type: found.message_type.clone(),
         source: found.source.clone(),
-        party: found.party.clone().unwrap_or_default(),
+        party: found.party.as_deref().map(|party| shell.site.names.party(party)).unwrap_or_default(),
         control_id: found.control_id.clone().unwrap_or_default(),
         patient: masked_patient(found.patient.as_deref(), visit),
         status: outcome_tag(found.outcome),
-        detail: found.outcome_detail.clone(),
+        detail: super::outcome_words(&found.outcome_detail, &shell.site.names),
     }
 }
 

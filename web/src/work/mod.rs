@@ -4,19 +4,14 @@ pub(crate) mod decide;
 pub(crate) mod done;
 mod facts;
 pub(crate) mod list;
+pub(crate) mod state;
 pub(crate) mod task;
 
 use orderly_engine::task::TaskState;
 use orderly_engine::view::work::TaskView;
 
+pub(crate) use crate::names::words;
 use crate::word::{Tag, Tone};
-
-/// A name of a definition as people read it: `restricted-test` is "Restricted test".
-pub(crate) fn words(name: &str) -> String {
-    let text = name.replace(['-', '_'], " ");
-    let mut letters = text.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
-}
 
 /// The status word of a task; a decided one shows its outcome.
 fn status(state: TaskState, outcome: Option<&str>) -> Tag {

@@ -101,6 +101,7 @@ struct TaskPage {
     closed: Option<String>,
     action: String,
     form_key: String,
+    id: String,
     version: i32,
     choices: Vec<Choice>,
     reason: String,
@@ -211,6 +212,7 @@ async fn build(
         closed,
         action: format!("{}/check", href(task)),
         form_key: form::new_key(),
+        id,
         version: task.version,
         choices: choices(task, &typed.outcome),
         reason: typed.reason.clone(),
@@ -302,13 +304,13 @@ fn links(visit: &Visit, task: &TaskView) -> Vec<(String, String)> {
         if let Some(message) = task.message_id {
             links.push(("Journey of the message".to_owned(), format!("/messages/{}", MessageId(message))));
         }
-        links.push(("Instance".to_owned(), format!("/instances/{}", InstanceId(task.instance))));
+        links.push(("Course so far".to_owned(), format!("/instances/{}", InstanceId(task.instance))));
     }
     links
 }
 
 /// Why this person has no form here; none when there is one.
-fn no_form(visit: &Visit, task: &TaskView, shell: &Shell) -> Option<String> {
+pub(super) fn no_form(visit: &Visit, task: &TaskView, shell: &Shell) -> Option<String> {
     let when =
         |at: Option<chrono::DateTime<chrono::Utc>>| at.map_or_else(String::new, |at| shell.time(at).text());
     match task.state {

@@ -204,6 +204,12 @@ impl Browser {
         self.send(Request::builder().method("GET").uri(path), String::new()).await
     }
 
+    /// A request that a page makes by itself.
+    pub async fn refresh(&self, path: &str) -> Answer {
+        let request = Request::builder().method("GET").uri(path).header("x-orderly-refresh", "yes");
+        self.send(request, String::new()).await
+    }
+
     pub async fn post(&self, path: &str, fields: &[(&str, &str)]) -> Answer {
         let body: Vec<String> =
             fields.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
