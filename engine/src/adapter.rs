@@ -1,3 +1,4 @@
-//! Adapters: each speaks one transport. MLLP so far; folders, HTTP and the others get their file here.
+//! Adapters: each speaks one transport. HTTP and the others get their file here.
 
+pub mod folder;
 pub mod mllp;

@@ -4,6 +4,8 @@
 //! current one and asks for older ones by version, because an instance keeps the version it started with.
 
 mod ack_table;
+mod batch;
+mod folder;
 mod kinds;
 mod notify;
 mod party;
@@ -15,6 +17,8 @@ use std::{sync::Arc, time::Duration};
 
 use indexmap::IndexMap;
 
+pub use batch::*;
+pub use folder::*;
 pub use kinds::*;
 pub use notify::*;
 pub use party::*;

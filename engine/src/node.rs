@@ -66,7 +66,8 @@ impl Node {
         // Nothing this slot ever made may be made again, and no time that was written may come again.
         let floor = sqlx::query_scalar!(
             r#"SELECT greatest((SELECT max(id) FROM message), (SELECT max(id) FROM instance), (SELECT max(id) FROM parked),
-                               (SELECT max(id) FROM task), (SELECT max(id) FROM outgoing_mail), 0) AS "floor!""#
+                               (SELECT max(id) FROM task), (SELECT max(id) FROM outgoing_mail), (SELECT max(id) FROM interchange),
+                               0) AS "floor!""#
         )
         .fetch_one(&mut session)
         .await?;

@@ -1,6 +1,7 @@
 //! Ports at work: opens and closes receive locations as configuration and operators say, holds send ports, and
 //! writes down once a minute how much went through.
 
+use crate::adapter::folder::Inlet;
 use crate::adapter::mllp::{ConnectionTotal, Counters, Listener, tls};
 use crate::clock::Clock;
 use crate::configuration::{Configuration, LocationLimits, MllpReceive, PortState, ReceiveAdapter};
@@ -31,11 +32,43 @@ type Open = HashMap<String, Opened>;
 /// A receive location at work.
 #[derive(Debug)]
 struct Opened {
-    settings: MllpReceive,
+    settings: ReceiveAdapter,
     limits: LocationLimits,
-    listener: Listener,
-    /// Hash of the certificates in use.
-    certificates: Option<[u8; 32]>,
+    entrance: Entrance,
+}
+
+/// What a receive location does at work.
+#[derive(Debug)]
+enum Entrance {
+    Mllp {
+        listener: Listener,
+        /// Hash of the certificates in use.
+        certificates: Option<[u8; 32]>,
+    },
+    Folder(Inlet),
+}
+
+impl Entrance {
+    async fn stop(&self) {
+        match self {
+            Self::Mllp { listener, .. } => listener.stop().await,
+            Self::Folder(inlet) => inlet.stop().await,
+        }
+    }
+
+    fn counters(&self) -> &Arc<Counters> {
+        match self {
+            Self::Mllp { listener, .. } => listener.counters(),
+            Self::Folder(inlet) => inlet.counters(),
+        }
+    }
+
+    fn address(&self) -> Option<std::net::SocketAddr> {
+        match self {
+            Self::Mllp { listener, .. } => Some(listener.address()),
+            Self::Folder(_) => None,
+        }
+    }
 }
 
 /// Keeps the ports of a node as they should be.
@@ -126,35 +159,44 @@ impl Ports {
             let name = format!("{}/{}", port.name, location.name);
             let state = states.get(&("receive_location".to_owned(), name.clone()));
             if state.copied().unwrap_or(location.state) == PortState::Running {
-                let ReceiveAdapter::Mllp(mllp) = &location.adapter;
-                wanted.insert(name, (port.name.clone(), location, mllp));
+                wanted.insert(name, (port.name.clone(), location));
             }
         }
         let mut open = self.open.lock().await;
         let closing: Vec<String> = open
             .iter()
             .filter(|(name, open)| {
-                wanted.get(*name).is_none_or(|(_, location, mllp)| {
-                    **mllp != open.settings || location.limits != open.limits
+                wanted.get(*name).is_none_or(|(_, location)| {
+                    location.adapter != open.settings || location.limits != open.limits
                 })
             })
             .map(|(name, _)| name.clone())
             .collect();
         for name in closing {
             if let Some(closed) = open.remove(&name) {
-                closed.listener.stop().await;
+                closed.entrance.stop().await;
                 tracing::info!(receive_location = name, "Receive location {name} is closed");
             }
         }
-        for (name, (port, location, mllp)) in wanted {
-            if open.contains_key(&name) {
+        for (name, (port, location)) in wanted {
+            if let Some(known) = open.get(&name) {
+                if let Entrance::Folder(inlet) = &known.entrance {
+                    self.note_failure(&name, inlet.failure());
+                }
                 continue;
             }
             let door = Door::new(self.receiver.clone(), &port, &location.name);
-            match self.listen(&name, mllp, location.limits, door).await {
-                Ok(opened) => {
+            let opened = match &location.adapter {
+                ReceiveAdapter::Mllp(mllp) => self.listen(&name, mllp, location.limits, door).await,
+                ReceiveAdapter::Folder(folder) => {
+                    Ok(Entrance::Folder(Inlet::start(&name, folder, &self.data, door)))
+                }
+            };
+            match opened {
+                Ok(entrance) => {
                     self.failed().remove(&name);
-                    open.insert(name, opened);
+                    let (settings, limits) = (location.adapter.clone(), location.limits);
+                    open.insert(name, Opened { settings, limits, entrance });
                 }
                 Err(reason) => {
                     if self.failed().insert(name.clone(), reason.clone()).is_none() {
@@ -169,13 +211,22 @@ impl Ports {
         }
     }
 
+    /// What a folder says about itself; it tries again by itself and tells its log.
+    fn note_failure(&self, name: &str, failure: Option<String>) {
+        let mut failed = self.failed();
+        match failure {
+            Some(reason) => drop(failed.insert(name.to_owned(), reason)),
+            None => drop(failed.remove(name)),
+        }
+    }
+
     async fn listen(
         &self,
         name: &str,
         mllp: &MllpReceive,
         limits: LocationLimits,
         door: Door,
-    ) -> Result<Opened, String> {
+    ) -> Result<Entrance, String> {
         let certificates = mllp.tls.as_ref().and_then(|tls| tls::listener_contents(tls, &self.data).ok());
         let config = match &mllp.tls {
             None => None,
@@ -187,16 +238,19 @@ impl Ports {
             Some(source) => format!("{error}: {source}"),
             None => error.to_string(),
         })?;
-        Ok(Opened { settings: mllp.clone(), limits, listener, certificates })
+        Ok(Entrance::Mllp { listener, certificates })
     }
 
     /// Takes up certificates that were changed on disk, for new connections; what cannot be read leaves the old ones
     /// in use.
     pub async fn renew_certificates(&self) {
         for (name, open) in self.open.lock().await.iter_mut() {
-            let Some(wanted) = &open.settings.tls else { continue };
+            let Opened { settings: ReceiveAdapter::Mllp(mllp), entrance, .. } = open else { continue };
+            let (Some(wanted), Entrance::Mllp { listener, certificates }) = (&mllp.tls, entrance) else {
+                continue;
+            };
             let renewed = tls::listener_contents(wanted, &self.data).and_then(|contents| {
-                if open.certificates == Some(contents) {
+                if *certificates == Some(contents) {
                     return Ok(None);
                 }
                 Ok(Some((contents, tls::listener(wanted, &self.data)?)))
@@ -204,8 +258,8 @@ impl Ports {
             match renewed {
                 Ok(None) => {}
                 Ok(Some((contents, config))) => {
-                    open.listener.renew(config);
-                    open.certificates = Some(contents);
+                    listener.renew(config);
+                    *certificates = Some(contents);
                     tracing::info!(receive_location = name, "Receive location {name} shows new certificates");
                 }
                 Err(error) => tracing::error!(
@@ -220,12 +274,12 @@ impl Ports {
 
     /// Where a receive location listens, when it is open.
     pub async fn address(&self, name: &str) -> Option<std::net::SocketAddr> {
-        self.open.lock().await.get(name).map(|open| open.listener.address())
+        self.open.lock().await.get(name).and_then(|open| open.entrance.address())
     }
 
     /// What a receive location counted since it was opened.
     pub async fn counters(&self, name: &str) -> Option<Arc<Counters>> {
-        self.open.lock().await.get(name).map(|open| Arc::clone(open.listener.counters()))
+        self.open.lock().await.get(name).map(|open| Arc::clone(open.entrance.counters()))
     }
 
     /// Locations that should be open and are not, with the reason.
@@ -241,7 +295,7 @@ impl Ports {
     /// Closes all receive locations and waits for what they owe.
     pub async fn close(&self) {
         let open = std::mem::take(&mut *self.open.lock().await);
-        futures::future::join_all(open.values().map(|open| open.listener.stop())).await;
+        futures::future::join_all(open.values().map(|open| open.entrance.stop())).await;
         self.write_rates(self.minute()).await;
     }
 
@@ -259,7 +313,7 @@ impl Ports {
         let mut now: Vec<(&'static str, String, [u64; 4])> = Vec::new();
         let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         for (name, open) in self.open.lock().await.iter() {
-            let counted = open.listener.counters();
+            let counted = open.entrance.counters();
             let totals = [read(&counted.frames), read(&counted.bytes_in), read(&counted.broken_frames), 0];
             now.push(("receive_location", name.clone(), totals));
         }
@@ -455,7 +509,7 @@ pub async fn start_ports(
     let outside = start(engine, data.to_owned()).await?;
     let open = outside.ports.open.lock().await;
     let mut listening: Vec<_> =
-        open.iter().map(|(name, open)| (name.clone(), open.listener.address())).collect();
+        open.iter().filter_map(|(name, open)| Some((name.clone(), open.entrance.address()?))).collect();
     listening.sort();
     Ok(listening)
 }

@@ -3,6 +3,7 @@
 
 mod answer;
 mod awaited;
+pub(crate) mod interchange;
 mod keep;
 
 pub use awaited::Awaited;
@@ -112,8 +113,13 @@ impl Door {
     fn receive(&self, bytes: Vec<u8>, arrival: &Arrival<'_>, reply: Reply) -> Taken {
         let bytes = decode::decode(bytes);
         if disassemble::is_batch(&bytes) {
-            return self.keep_unreadable(bytes, disassemble::refusal(), "refused", arrival, reply);
+            return self.take_frame(bytes, arrival, reply);
         }
+        self.receive_one(bytes, arrival, reply)
+    }
+
+    /// Takes one message in that stands alone or was cut out of an interchange.
+    fn receive_one(&self, bytes: Vec<u8>, arrival: &Arrival<'_>, reply: Reply) -> Taken {
         let inbound = arrival.location.inbound(arrival.location.party.as_deref());
         let copy = bytes.clone();
         let message = match parse::parse(bytes, &inbound.charset, arrival.location.limits.message_bytes) {
@@ -152,11 +158,11 @@ impl Door {
         let door = self.again(arrival);
         self.submit(incoming, arrival, move |published| match published {
             // The sender may forget the message once it reads this. Nothing answers before the commit.
-            Ok(Published::Stored) => reply.answer(answer),
+            Ok(Published::Stored | Published::Taken) => reply.answer(answer),
             Ok(Published::Repeat { first, same_content }) => {
                 door.repeated(known, first, same_content, answer, reply)
             }
-            Err(error) => reply.answer(not_stored(&error, &known, &control_id, door.now)),
+            Err(error) => reply.not_stored(not_stored(&error, &known, &control_id, door.now)),
         })
     }
 
@@ -180,7 +186,7 @@ impl Door {
         let parked = known.refusal.clone().or_else(|| not_routed(&routes, header));
         let detail = Detail::Received {
             sha256: [0; 32],
-            remote: arrival.peer.address.to_string(),
+            remote: arrival.peer.remote(),
             answer: answered.to_owned(),
             findings: known.findings.iter().map(told).collect(),
             to: routes.iter().map(|route| route.subscriber).collect(),
@@ -201,6 +207,7 @@ impl Door {
             context: None,
             retention: retention(arrival.current, &known.properties),
             duplicate: self.key(known),
+            place: arrival.peer.place,
             routes,
             parked,
             config_version: arrival.current.configuration.version,
@@ -308,7 +315,9 @@ fn not_routed(routes: &[Route], header: &Header) -> Option<Refusal> {
 fn source_key(arrival: &Arrival<'_>, party: Option<&str>) -> String {
     match arrival.location.order_source {
         OrderSource::Connection => arrival.peer.connection.to_string(),
-        OrderSource::Peer => arrival.peer.address.ip().to_string(),
+        OrderSource::Peer => {
+            arrival.peer.address.map_or_else(|| "file".to_owned(), |address| address.ip().to_string())
+        }
         OrderSource::Location => format!("{}/{}", arrival.port.name, arrival.location.name),
         OrderSource::Party => party.unwrap_or_default().to_owned(),
     }

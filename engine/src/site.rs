@@ -4,12 +4,14 @@
 //! Files come from a folder or from Postgres, always as bytes, so what was reviewed is what runs.
 
 mod artifacts;
+mod batch;
 mod check;
 mod compile;
 mod deploy;
 mod enlist;
 mod filters;
 mod folder;
+mod folder_port;
 mod follow;
 mod head;
 mod layers;

@@ -77,6 +77,7 @@ async fn the_same_key_sent_at_once_is_stored_once() {
         match answer.await.unwrap() {
             Published::Stored => stored += 1,
             Published::Repeat { same_content, .. } => assert!(same_content),
+            Published::Taken => panic!("it came in no interchange"),
         }
     }
     engine.run_until_idle().await;

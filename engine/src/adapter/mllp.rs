@@ -13,7 +13,7 @@ pub mod tls;
 
 pub use client::{Client, ClientError, Dial};
 pub use listener::{BindError, ConnectionTotal, Counters, Listener};
-pub use outlet::{Answer, Reply};
+pub use outlet::{Answer, Reply, Told};
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -34,12 +34,41 @@ pub enum Input {
 /// Who is at the other end of a connection.
 #[derive(Debug, Clone)]
 pub struct Peer {
-    /// Address it connects from.
-    pub address: SocketAddr,
-    /// Running number of the connection within this process: "one sender" for `order: source`.
+    /// Address it connects from; none for a file.
+    pub address: Option<SocketAddr>,
+    /// Running number of the connection within this process: "one sender" for `order: source`. A file is one, too.
     pub connection: u64,
     /// What its certificate says, when it showed one.
     pub certificate: Option<Arc<PeerCertificate>>,
+    /// Where in an interchange a message stands, when one is taken apart.
+    pub place: Option<Place>,
+    /// What FHS or BHS said about the sender of the interchange.
+    pub batch_sender: Option<Arc<BatchSender>>,
+}
+
+impl Peer {
+    /// Where it comes from, in words.
+    pub fn remote(&self) -> String {
+        self.address.map_or_else(|| "file".to_owned(), |address| address.to_string())
+    }
+}
+
+/// A message's place in an interchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Id of the interchange.
+    pub interchange: i64,
+    /// From 1; 0 stands for the interchange as a whole.
+    pub number: i32,
+}
+
+/// FHS-3 and FHS-4, or those of BHS.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BatchSender {
+    /// First component of the third field.
+    pub app: String,
+    /// First component of the fourth field.
+    pub facility: String,
 }
 
 /// The certificate a peer showed and we verified.

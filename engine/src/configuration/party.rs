@@ -5,7 +5,7 @@ use std::time::Duration;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use super::{Pattern, PeerRange, Verdict};
+use super::{InboundBatch, Pattern, PeerRange, Verdict};
 
 /// One organisation or system.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -41,6 +41,10 @@ pub struct Identify {
     pub certificate_sha256: Option<String>,
     /// Where the caller's socket comes from.
     pub peer: Option<PeerRange>,
+    /// FHS-3 or BHS-3, first component; matches whatever comes in such a batch.
+    pub batch_sending_app: Option<Pattern>,
+    /// FHS-4 or BHS-4, first component.
+    pub batch_sending_facility: Option<Pattern>,
 }
 
 /// Application and facility as a message names them.
@@ -69,6 +73,8 @@ pub struct Inbound {
     pub acknowledgment: Acknowledgment,
     /// What happens with a message that came before.
     pub duplicates: Duplicates,
+    /// How batches are taken.
+    pub batch: InboundBatch,
 }
 
 /// How the bytes of a message become text.

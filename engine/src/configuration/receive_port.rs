@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Address, Inbound, PeerRange, PortState, Secret};
+use super::{Address, FolderReceive, Inbound, PeerRange, PortState, Secret};
 
 /// A logical entrance.
 #[derive(Debug, Clone)]
@@ -61,6 +61,12 @@ impl ReceiveLocation {
         }
     }
 
+    /// A location that looks into a folder, with defaults for all else.
+    pub fn folder(name: impl Into<String>, folder: FolderReceive) -> Self {
+        let adapter = ReceiveAdapter::Folder(folder);
+        Self { adapter, ..Self::mllp(name, Address::new("", 0)) }
+    }
+
     /// How messages of this party are taken here: the party's record, overridden by the location's keys.
     pub fn inbound(&self, party: Option<&str>) -> &Arc<Inbound> {
         party.and_then(|party| self.inbound_by_party.get(party)).unwrap_or(&self.inbound_unknown)
@@ -72,6 +78,8 @@ impl ReceiveLocation {
 pub enum ReceiveAdapter {
     /// MLLP over TCP, plain or TLS.
     Mllp(MllpReceive),
+    /// Files in a folder.
+    Folder(FolderReceive),
 }
 
 /// A listener for MLLP.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Address, CallerTls, Filter, Framing, PortState};
+use super::{Address, CallerTls, Filter, FolderSend, Framing, PortState};
 
 /// A logical exit.
 #[derive(Debug, Clone)]
@@ -38,6 +38,13 @@ pub struct SendPort {
 }
 
 impl SendPort {
+    /// A port that writes files, with defaults for all else.
+    pub fn folder(name: impl Into<String>, folder: FolderSend) -> Self {
+        let target = SendAdapter::Folder(folder);
+        let ack = AckRule { expect: ExpectedAck::None, ..AckRule::default() };
+        Self { target, ack, ..Self::mllp(name, Address::new("", 0)) }
+    }
+
     /// A port that calls an MLLP receiver, with defaults for all else.
     pub fn mllp(name: impl Into<String>, connect: Address) -> Self {
         Self {
@@ -63,6 +70,18 @@ impl SendPort {
 pub enum SendAdapter {
     /// MLLP over TCP, plain or TLS.
     Mllp(MllpSend),
+    /// Files in a folder.
+    Folder(FolderSend),
+}
+
+impl SendAdapter {
+    /// Where messages go, in words.
+    pub fn place(&self) -> String {
+        match self {
+            Self::Mllp(mllp) => mllp.connect.to_string(),
+            Self::Folder(folder) => format!("folder {}", folder.path),
+        }
+    }
 }
 
 /// A caller of an MLLP receiver.

@@ -1,6 +1,6 @@
 //! The transaction T1: receive keys, bodies, refusals, tracking with its audit block, work; one round trip.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
@@ -8,6 +8,7 @@ use sqlx::{Connection, PgConnection};
 
 use super::publish::Request;
 use super::{DuplicateKey, Error, Incoming, Published, SettledRows};
+use crate::adapter::mllp::Place;
 use crate::audit::{Chain, Purpose};
 use crate::ids::MessageId;
 use crate::lane::{Item, Lanes};
@@ -57,6 +58,7 @@ impl Committer {
     pub(super) async fn commit(&mut self, batch: Vec<Request>) {
         let (mut batch, mut repeats) = split_repeats(batch);
         let mut clashes = 0;
+        let mut taken = Vec::new();
         loop {
             if batch.is_empty() {
                 break;
@@ -64,8 +66,17 @@ impl Committer {
             match self.write(&batch).await {
                 Ok(()) => break,
                 Err(error) if error.sql_state().as_deref() == Some("OB001") => {
-                    match self.known_keys(&batch).await {
-                        Ok(known) => {
+                    match self.known(&batch).await {
+                        Ok((known, places)) => {
+                            let there = |request: &Request| {
+                                request
+                                    .incoming
+                                    .place
+                                    .is_some_and(|place| places.contains(&(place.interchange, place.number)))
+                            };
+                            let (old, fresh) = batch.into_iter().partition::<Vec<_>, _>(there);
+                            taken.extend(old);
+                            batch = fresh;
                             let (fresh, old) = batch.into_iter().partition::<Vec<_>, _>(|request| {
                                 !request.incoming.duplicate.is_some_and(|key| known.contains_key(&key))
                             });
@@ -79,6 +90,7 @@ impl Committer {
                     }
                 }
                 Err(error) if error.sql_state().as_deref() == Some("OB004") => {
+                    taken.into_iter().for_each(|request: Request| request.reply.send(Ok(Published::Taken)));
                     return self.one_by_one(batch, repeats).await;
                 }
                 Err(error) if error.is_clash() && clashes < CLASHES_MAX => {
@@ -108,6 +120,9 @@ impl Committer {
         for request in batch {
             request.reply.send(Ok(Published::Stored));
         }
+        for request in taken {
+            request.reply.send(Ok(Published::Taken));
+        }
         self.answer_repeats(repeats, &firsts).await;
     }
 
@@ -134,6 +149,7 @@ impl Committer {
         firsts: &HashMap<DuplicateKey, First>,
     ) {
         let mut entries = Vec::new();
+        let mut places = Vec::new();
         let mut answers = Vec::new();
         for (request, first) in repeats {
             let first = first.or_else(|| firsts.get(&request.incoming.duplicate?).copied());
@@ -153,11 +169,14 @@ impl Committer {
                 Entry::new(Kind::RepeatAnswered, request.incoming.config_version, detail)
                     .about(first.message),
             );
+            if let Some(place) = request.incoming.place.filter(|_| same_content) {
+                places.push((place, first.message));
+            }
             answers.push((request, Ok(Published::Repeat { first: first.message, same_content })));
         }
         if !entries.is_empty() {
             // The answer does not depend on the entry: the first message is stored, whatever happens here.
-            if let Err(error) = record(&self.store, &entries).await {
+            if let Err(error) = record(&self.store, &entries, &places).await {
                 tracing::warn!(error = &error as &dyn std::error::Error, "Could not track repeats");
             }
         }
@@ -195,9 +214,10 @@ impl Committer {
             r#"WITH keys AS MATERIALIZED (SELECT remember_keys($1::date, $2, $3, $4) AS n),
                     messages AS MATERIALIZED (
                     SELECT store_messages($5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) AS n FROM keys),
+                    items AS MATERIALIZED (SELECT record_items($56, $57, $58, $59) AS n FROM messages),
                     refused AS MATERIALIZED (
                     SELECT park_work($5, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31) AS n
-                      FROM messages),
+                      FROM items),
                     tracked AS MATERIALIZED (
                     SELECT record_tracking($5, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42, $43, $44, $45) AS n
                       FROM refused),
@@ -258,6 +278,10 @@ impl Committer {
             &work.instance as _,
             &work.detail as _,
             settled,
+            &columns.interchange,
+            &columns.number,
+            &columns.item,
+            &columns.item_code as _,
         )
         .fetch_one(&mut self.connection)
         .await?;
@@ -327,6 +351,34 @@ impl Committer {
         columns
     }
 
+    /// Keys and places of the batch that are there already.
+    async fn known(
+        &mut self,
+        batch: &[Request],
+    ) -> Result<(HashMap<DuplicateKey, First>, HashSet<(i64, i32)>), store::Error> {
+        let (interchanges, numbers): (Vec<i64>, Vec<i32>) = batch
+            .iter()
+            .filter_map(|request| request.incoming.place)
+            .map(|at| (at.interchange, at.number))
+            .unzip();
+        let places = match interchanges.is_empty() {
+            true => Vec::new(),
+            false => {
+                sqlx::query!(
+                    "SELECT i.interchange, i.number
+                       FROM unnest($1::bigint[], $2::integer[]) AS u(interchange, number)
+                       JOIN interchange_item i ON i.interchange = u.interchange AND i.number = u.number",
+                    &interchanges,
+                    &numbers
+                )
+                .fetch_all(&mut self.connection)
+                .await?
+            }
+        };
+        let places = places.into_iter().map(|row| (row.interchange, row.number)).collect();
+        Ok((self.known_keys(batch).await?, places))
+    }
+
     async fn known_keys(&mut self, batch: &[Request]) -> Result<HashMap<DuplicateKey, First>, store::Error> {
         let keys: Vec<&[u8]> = batch
             .iter()
@@ -393,8 +445,21 @@ impl Committer {
     }
 }
 
-async fn record(store: &Store, entries: &[Entry]) -> Result<(), store::Error> {
+async fn record(store: &Store, entries: &[Entry], places: &[(Place, MessageId)]) -> Result<(), store::Error> {
     let mut tx = store.begin("publish: track repeats").await?;
+    if !places.is_empty() {
+        sqlx::query!(
+            "INSERT INTO interchange_item (interchange, number, message_id, code)
+             SELECT u.interchange, u.number, u.message, 'repeat'
+               FROM unnest($1::bigint[], $2::integer[], $3::bigint[]) AS u(interchange, number, message)
+                 ON CONFLICT DO NOTHING",
+            &places.iter().map(|(place, _)| place.interchange).collect::<Vec<_>>(),
+            &places.iter().map(|(place, _)| place.number).collect::<Vec<_>>(),
+            &places.iter().map(|(_, message)| message.0).collect::<Vec<_>>()
+        )
+        .execute(tx.connection())
+        .await?;
+    }
     crate::tracking::record(&mut tx, entries).await?;
     tx.commit().await
 }
@@ -477,6 +542,10 @@ struct Columns<'a> {
     sha256: Vec<&'a [u8]>,
     context: Vec<Option<&'a [u8]>>,
     body: Vec<&'a [u8]>,
+    interchange: Vec<i64>,
+    number: Vec<i32>,
+    item: Vec<i64>,
+    item_code: Vec<&'a str>,
 }
 
 impl<'a> Columns<'a> {
@@ -500,6 +569,12 @@ impl<'a> Columns<'a> {
             columns.sha256.push(sha256);
             columns.context.push(incoming.context.as_deref());
             columns.body.push(&incoming.body);
+            if let Some(place) = incoming.place {
+                columns.interchange.push(place.interchange);
+                columns.number.push(place.number);
+                columns.item.push(incoming.id.0);
+                columns.item_code.push(incoming.parked.as_ref().map_or("", |refusal| &refusal.code));
+            }
         }
         columns
     }

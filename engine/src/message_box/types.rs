@@ -4,6 +4,7 @@ use bytes::Bytes;
 use orderly_hl7::Message;
 use serde::Serialize;
 
+use crate::adapter::mllp::Place;
 use crate::ids::{InstanceId, MessageId};
 use crate::{tracking, work};
 
@@ -36,6 +37,8 @@ pub struct Incoming {
     pub retention: i16,
     /// Key by which a repeat is known; none where repeats are not looked for.
     pub duplicate: Option<DuplicateKey>,
+    /// Its place in the interchange it came in.
+    pub place: Option<Place>,
     /// Who gets it, from the subscription index.
     pub routes: Vec<Route>,
     /// Why it is kept for a person instead of being routed; with routes it must be empty.
@@ -178,6 +181,8 @@ pub enum Published {
         /// Whether the bytes are the same.
         same_content: bool,
     },
+    /// An earlier delivery of the same interchange stored it at its place: nobody gets it again.
+    Taken,
 }
 
 /// Why a message could not be taken.

@@ -1,6 +1,6 @@
 //! Who sent it: the best matching `identify` entry of all parties.
 
-use crate::adapter::mllp::Peer;
+use crate::adapter::mllp::{BatchSender, Peer};
 use crate::configuration::{Configuration, Identify, ReceiveLocation};
 use orderly_hl7::Header;
 
@@ -75,8 +75,19 @@ fn weight(entry: &Identify, header: &Header, peer: &Peer) -> Option<Weight> {
         length += 2 * pattern.weight().0 + usize::from(pattern.weight().1);
     }
     let mut kind = 1;
+    let nobody = BatchSender::default();
+    let batch = peer.batch_sender.as_deref().unwrap_or(&nobody);
+    let texts = [(&entry.batch_sending_app, &batch.app), (&entry.batch_sending_facility, &batch.facility)];
+    for (pattern, text) in texts {
+        let Some(pattern) = pattern else { continue };
+        if !pattern.matches(text) {
+            return None;
+        }
+        keys += 1;
+        length += 2 * pattern.weight().0 + usize::from(pattern.weight().1);
+    }
     if let Some(range) = &entry.peer {
-        if !range.contains(peer.address) {
+        if !peer.address.is_some_and(|address| range.contains(address)) {
             return None;
         }
         (kind, keys, length) = (2, keys + 1, length + usize::from(range.bits));
@@ -117,7 +128,13 @@ mod tests {
         let location = ReceiveLocation::mllp("mllp", Address::new("127.0.0.1", 0));
         let header =
             Header { sending_app: "LIS-2".into(), sending_facility: "N".into(), ..Header::default() };
-        let peer = Peer { address: "10.1.2.3:9".parse().unwrap(), connection: 1, certificate: None };
+        let peer = Peer {
+            address: Some("10.1.2.3:9".parse().unwrap()),
+            connection: 1,
+            certificate: None,
+            place: None,
+            batch_sender: None,
+        };
         assert_eq!(resolve(&configuration, &location, &header, &peer), expected);
     }
 

@@ -17,6 +17,7 @@ struct Expected {
 /// What came of an attempt to store an answer.
 enum Told {
     Answer(Answer),
+    NotStored(Answer),
     LookAgain,
 }
 
@@ -44,6 +45,7 @@ impl keep::Again {
         loop {
             match self.settle(&known, &answer).await {
                 Told::Answer(out) => return reply.answer(out),
+                Told::NotStored(out) => return reply.not_stored(out),
                 Told::LookAgain => {}
             }
         }
@@ -53,12 +55,12 @@ impl keep::Again {
     async fn settle(&self, known: &Known, answer: &acknowledge::Answer) -> Told {
         let Ok(expected) = self.expected(known, answer).await else {
             // The database is away: nothing is stored, so nothing is answered; the sender repeats.
-            return Told::Answer(Answer::Close);
+            return Told::NotStored(Answer::Close);
         };
         let current = self.receiver().running.load_full();
         let configuration = Arc::clone(&current.configuration);
         let Some((door, port, location)) = self.place(&configuration) else {
-            return Told::Answer(Answer::Close);
+            return Told::NotStored(Answer::Close);
         };
         let store = &self.receiver().store;
         let arrival = Arrival {
@@ -87,10 +89,10 @@ impl keep::Again {
         // Read from the box before the borrow of the arrival ends.
         let (now, hash) = (local(&arrival), self.peer().connection);
         match self.receiver().message_box.publish(hash, incoming).await {
-            Ok(Published::Stored | Published::Repeat { .. }) => Told::Answer(out),
+            Ok(Published::Stored | Published::Repeat { .. } | Published::Taken) => Told::Answer(out),
             // Another answer closed the wait meanwhile: this one looks again, and finds nobody.
             Err(Error::Overtaken { .. }) => Told::LookAgain,
-            Err(error) => Told::Answer(not_stored(&error, known, &control_id, now)),
+            Err(error) => Told::NotStored(not_stored(&error, known, &control_id, now)),
         }
     }
 

@@ -104,12 +104,13 @@ impl Door {
             context: None,
             retention: 0,
             duplicate: None,
+            place: arrival.peer.place,
             routes: Vec::new(),
             parked: Some(Refusal { code: code.to_owned(), reason: reason.to_owned() }),
             config_version: arrival.current.configuration.version,
             detail: Detail::Received {
                 sha256: [0; 32],
-                remote: arrival.peer.address.to_string(),
+                remote: arrival.peer.remote(),
                 answer: answered.to_owned(),
                 findings: finding.iter().map(told).collect(),
                 to: Vec::new(),
@@ -119,7 +120,7 @@ impl Door {
         self.submit(incoming, arrival, move |published| match published {
             Ok(_) => reply.answer(answer),
             // Not kept, so the sender must not think that we dealt with it.
-            Err(_) => reply.answer(Answer::Close),
+            Err(_) => reply.not_stored(Answer::Close),
         })
     }
 }
@@ -223,7 +224,7 @@ impl Again {
         let now = local(&arrival);
         door.submit(incoming, &arrival, move |published| match published {
             Ok(_) => reply.answer(answer),
-            Err(error) => reply.answer(not_stored(&error, &known, &control_id, now)),
+            Err(error) => reply.not_stored(not_stored(&error, &known, &control_id, now)),
         });
     }
 }

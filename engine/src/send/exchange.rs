@@ -1,10 +1,10 @@
 //! One exchange with a receiver: write the message, wait for the answer that is to it, keep what is not.
 
-use super::Senders;
 use super::port::Port;
+use super::{Senders, file};
 use crate::acknowledge::is_expected;
 use crate::adapter::mllp::{Client, ClientError};
-use crate::configuration::{AckAction, Answered, ExpectedAck, Mismatch, SendPort};
+use crate::configuration::{AckAction, Answered, ExpectedAck, Mismatch, SendAdapter, SendPort};
 use crate::delivery::{Answer, SendWork};
 use crate::receive::Awaited;
 use orderly_hl7::Message;
@@ -21,6 +21,17 @@ pub(super) struct Exchanged {
     pub(super) took: Duration,
     /// Answers that are not to this message: late, double or foreign.
     pub(super) foreign: Vec<Foreign>,
+    /// What went wrong, for the operator, where the kind of failure does not tell enough; no patient data.
+    pub(super) trouble: Option<Trouble>,
+}
+
+/// What went wrong.
+#[derive(Debug, Clone)]
+pub(super) struct Trouble {
+    /// Stable code.
+    pub(super) code: &'static str,
+    /// For the operator; no patient data.
+    pub(super) text: String,
 }
 
 /// An answer that is not to the message under way.
@@ -33,7 +44,17 @@ pub(super) struct Foreign {
 
 impl Exchanged {
     fn failed(answered: Answered, begun: Instant, foreign: Vec<Foreign>) -> Self {
-        Self { answered: Some(answered), answer: None, took: begun.elapsed(), foreign }
+        Self { answered: Some(answered), answer: None, took: begun.elapsed(), foreign, trouble: None }
+    }
+
+    /// Nothing came of it, for this reason.
+    pub(super) fn refused(answered: Answered, begun: Instant, trouble: Trouble) -> Self {
+        Self { trouble: Some(trouble), ..Self::failed(answered, begun, Vec::new()) }
+    }
+
+    /// It is where it should be, and no answer is expected.
+    pub(super) fn written(begun: Instant) -> Self {
+        Self { answered: None, answer: None, took: begun.elapsed(), foreign: Vec::new(), trouble: None }
     }
 
     /// Whether the receiver could not be reached or did not answer: the breaker counts these.
@@ -50,13 +71,20 @@ impl Exchanged {
     }
 }
 
-/// Sends one message on a connection of the port.
+/// Sends one message the way of the port.
 pub(super) async fn exchange(
     work: &SendWork,
     settings: &SendPort,
     port: &Port,
     senders: &Senders,
 ) -> Exchanged {
+    match &settings.target {
+        SendAdapter::Mllp(_) => call(work, settings, port, senders).await,
+        SendAdapter::Folder(folder) => file::put_down(work, folder, port, senders).await,
+    }
+}
+
+async fn call(work: &SendWork, settings: &SendPort, port: &Port, senders: &Senders) -> Exchanged {
     let mut foreign = Vec::new();
     let mut slot = port.connection(work.lane).await;
     // What came unasked since the last exchange: second answers, late ones.
@@ -126,7 +154,7 @@ impl Waits<'_> {
     ) -> Exchanged {
         let rule = &self.settings.ack;
         if matches!(rule.expect, ExpectedAck::None | ExpectedAck::Transport) {
-            return Exchanged { answered: None, answer: None, took: begun.elapsed(), foreign };
+            return Exchanged { foreign, ..Exchanged::written(begun) };
         }
         let mut elsewhere = rule.from_any_receive_port.then(|| self.awaited.wait(&work.control_id));
         let mut until = Instant::now() + rule.within;
@@ -171,6 +199,7 @@ impl Waits<'_> {
                 answer: Some(answer),
                 took: begun.elapsed(),
                 foreign,
+                trouble: None,
             };
         }
     }

@@ -3,7 +3,7 @@
 use super::breaker::{Breaker, BreakerRule, Standing};
 use super::exchange::{self, Exchanged, Foreign};
 use crate::adapter::mllp::{Client, ClientError, Dial, tls};
-use crate::configuration::{SendAdapter, SendPort};
+use crate::configuration::{CallerTls, MllpSend, SendAdapter, SendPort};
 use crate::delivery::{Outcome, SendWork};
 use crate::message_box::{Incoming, MessageBox};
 use crate::store::Store;
@@ -54,6 +54,7 @@ pub struct PortActivity {
 #[derive(Debug)]
 pub(super) struct Port {
     settings: Arc<SendPort>,
+    data: PathBuf,
     dial: Option<Dial>,
     slots: Vec<tokio::sync::Mutex<Option<Client>>>,
     breaker: Mutex<Breaker>,
@@ -171,6 +172,7 @@ impl SendPorts {
                 context: None,
                 retention: 0,
                 duplicate: None,
+                place: None,
                 routes: Vec::new(),
                 parked: None,
                 config_version: version,
@@ -200,21 +202,12 @@ impl SendPorts {
 
 impl Port {
     fn new(settings: &SendPort, data: &std::path::Path, activity: Arc<PortActivity>) -> Self {
-        let SendAdapter::Mllp(mllp) = &settings.target;
-        let dial = match &mllp.tls {
-            None => Some(Dial::new(mllp.clone(), None)),
-            Some(wanted) => match tls::caller(wanted, data) {
-                Ok(config) => Some(Dial::new(mllp.clone(), Some(config))),
-                Err(error) => {
-                    tracing::error!(
-                        send_port = settings.name,
-                        error = &error as &dyn std::error::Error,
-                        "Send port {} cannot use TLS",
-                        settings.name
-                    );
-                    None
-                }
-            },
+        let dial = match &settings.target {
+            SendAdapter::Mllp(mllp) => dial(&settings.name, mllp, data),
+            SendAdapter::Folder(folder) => {
+                crate::adapter::folder::make_own(data, &folder.path);
+                None
+            }
         };
         let rule = &settings.breaker;
         let delta = |duration| TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX);
@@ -227,6 +220,7 @@ impl Port {
         let slots = (0..settings.limits.connections.max(1)).map(|_| tokio::sync::Mutex::default()).collect();
         Self {
             settings: Arc::new(settings.clone()),
+            data: data.to_owned(),
             dial,
             slots,
             breaker: Mutex::new(Breaker::new(rule)),
@@ -236,14 +230,13 @@ impl Port {
             changed: Notify::new(),
             activity,
             certificates: Mutex::new(
-                mllp.tls.as_ref().and_then(|wanted| tls::caller_contents(wanted, data).ok()),
+                caller_tls(settings).and_then(|wanted| tls::caller_contents(wanted, data).ok()),
             ),
         }
     }
 
     fn renew_certificates(&self, data: &std::path::Path) -> Result<(), tls::TlsError> {
-        let SendAdapter::Mllp(mllp) = &self.settings.target;
-        let (Some(wanted), Some(dial)) = (&mllp.tls, &self.dial) else { return Ok(()) };
+        let (Some(wanted), Some(dial)) = (caller_tls(&self.settings), &self.dial) else { return Ok(()) };
         let contents = tls::caller_contents(wanted, data)?;
         if *lock(&self.certificates) != Some(contents) {
             dial.renew(tls::caller(wanted, data)?);
@@ -302,8 +295,12 @@ impl Port {
     }
 
     pub(super) fn is_persistent(&self) -> bool {
-        let SendAdapter::Mllp(mllp) = &self.settings.target;
-        mllp.persistent
+        matches!(&self.settings.target, SendAdapter::Mllp(mllp) if mllp.persistent)
+    }
+
+    /// What relative paths are relative to.
+    pub(super) fn data(&self) -> &std::path::Path {
+        &self.data
     }
 
     /// Waits until the port's messages a second allow the next one.
@@ -354,6 +351,25 @@ impl Port {
                     activity.refused.fetch_add(1, Ordering::Relaxed);
                 }
             }
+        }
+    }
+}
+
+fn caller_tls(settings: &SendPort) -> Option<&CallerTls> {
+    match &settings.target {
+        SendAdapter::Mllp(mllp) => mllp.tls.as_ref(),
+        SendAdapter::Folder(_) => None,
+    }
+}
+
+fn dial(name: &str, mllp: &MllpSend, data: &std::path::Path) -> Option<Dial> {
+    let Some(wanted) = &mllp.tls else { return Some(Dial::new(mllp.clone(), None)) };
+    match tls::caller(wanted, data) {
+        Ok(config) => Some(Dial::new(mllp.clone(), Some(config))),
+        Err(error) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(send_port = name, error, "Send port {name} cannot use TLS");
+            None
         }
     }
 }

@@ -21,8 +21,11 @@ pub(super) fn outcome(
         return Outcome::Delivered { answer: None, took: exchanged.took };
     };
     let action = settings.ack.codes.action(answered);
-    let (code, answer) = (acknowledge::cause(answered).to_owned(), exchanged.answer.clone());
-    let reason = reason(settings, answered, exchanged);
+    let answer = exchanged.answer.clone();
+    let (code, reason) = match &exchanged.trouble {
+        Some(trouble) => (trouble.code.to_owned(), trouble.text.clone()),
+        None => (acknowledge::cause(answered).to_owned(), reason(settings, answered, exchanged)),
+    };
     match action {
         AckAction::Accept => Outcome::Delivered { answer, took: exchanged.took },
         AckAction::Suspend => Outcome::Suspend { code, reason, answer },
@@ -84,7 +87,5 @@ fn reason(settings: &SendPort, answered: Answered, exchanged: &Exchanged) -> Str
 }
 
 fn target(settings: &SendPort) -> String {
-    match &settings.target {
-        crate::configuration::SendAdapter::Mllp(mllp) => mllp.connect.to_string(),
-    }
+    settings.target.place()
 }

@@ -136,7 +136,7 @@ async fn a_node_follows_and_keeps_the_versions_of_its_instances() {
     deployed(&store, &SITE.replace("2602", "2603")).await.unwrap();
     assert!(node.refresh().await.unwrap());
     let address = |configuration: &crate::configuration::Configuration| {
-        let SendAdapter::Mllp(mllp) = &configuration.send_ports["laboratory"].target;
+        let SendAdapter::Mllp(mllp) = &configuration.send_ports["laboratory"].target else { panic!("MLLP") };
         mllp.connect.to_string()
     };
     assert_eq!(address(&node.current()), "127.0.0.1:2603");

@@ -111,7 +111,7 @@ fn party_address(object: &Object<'_, '_>) -> Option<PartyAddress> {
 
 fn identify(sheet: &Sheet, node: &Node) -> Option<Identify> {
     let object = sheet.object(node, "an entry of `identify`")?;
-    object.refuse(&["batch_sending_app", "batch_sending_facility", "signed_in"]);
+    object.refuse(&["signed_in"]);
     let entry = Identify {
         sending_app: object.pattern("sending_app"),
         sending_facility: object.pattern("sending_facility"),
@@ -120,6 +120,8 @@ fn identify(sheet: &Sheet, node: &Node) -> Option<Identify> {
         certificate_subject: object.pattern("certificate_subject"),
         certificate_sha256: object.text("certificate_sha256").map(|text| text.value.to_lowercase()),
         peer: object.text("peer").and_then(|text| super::sheet::peer(sheet, &text)),
+        batch_sending_app: object.pattern("batch_sending_app"),
+        batch_sending_facility: object.pattern("batch_sending_facility"),
     };
     object.finish();
     if entry == Identify::default() {
@@ -152,7 +154,7 @@ pub(super) fn default_inbound(class: SiteClass) -> Inbound {
 pub(super) fn inbound(sheet: &Sheet, node: &Node, class: SiteClass) -> Inbound {
     let mut inbound = default_inbound(class);
     let Some(object) = sheet.object(node, "`inbound`") else { return inbound };
-    object.refuse(&["profile", "batch", "sequence"]);
+    object.refuse(&["profile", "sequence"]);
     object.set_texts("versions", &mut inbound.versions);
     object.set_texts("processing_ids", &mut inbound.processing_ids);
     if let Some(found) = object.get("charset").and_then(|node| charset(sheet, node)) {
@@ -170,11 +172,14 @@ pub(super) fn inbound(sheet: &Sheet, node: &Node, class: SiteClass) -> Inbound {
     if let Some(found) = object.object("duplicates") {
         inbound.duplicates = duplicates(&found);
     }
+    if let Some(found) = object.object("batch") {
+        inbound.batch = super::batch::inbound(&found);
+    }
     object.finish();
     inbound
 }
 
-const VERDICTS: &[(&str, Verdict)] = &[
+pub(super) const VERDICTS: &[(&str, Verdict)] = &[
     ("accept", Verdict::Accept),
     ("note", Verdict::Note),
     ("warn", Verdict::Warn),

@@ -32,7 +32,7 @@ pub(super) fn read(source: &Source, parties: &Parties, site: &str) -> IndexMap<S
 struct Taken<'s> {
     sheet: &'s Sheet,
     span: Span,
-    address: Address,
+    adapter: ReceiveAdapter,
     location: String,
 }
 
@@ -86,7 +86,7 @@ impl LocationReader<'_> {
         taken: &mut Vec<Taken<'s>>,
     ) -> Option<(ReceiveLocation, bool)> {
         let object = sheet.object(body, "a receive location")?;
-        object.refuse(&["calendar", "outside_calendar", "profile", "batch", "decode", "encoding", "set"]);
+        object.refuse(&["calendar", "outside_calendar", "profile", "decode", "encoding", "set"]);
         let mut primary = false;
         object.set_flag("primary", &mut primary);
         let mut title = String::new();
@@ -103,10 +103,9 @@ impl LocationReader<'_> {
         let (inbound_by_party, inbound_unknown) = self.inbound(&object);
         object.finish();
         let (adapter, span) = adapter?;
-        let ReceiveAdapter::Mllp(mllp) = &adapter;
-        self.check_production(sheet, mllp, span, unknown_party, &inbound_unknown);
         let location = format!("{}/{}", self.port, name.value);
-        taken.push(Taken { sheet, span, address: mllp.listen.clone(), location });
+        self.check_production(sheet, &adapter, span, unknown_party, &inbound_unknown);
+        taken.push(Taken { sheet, span, adapter: adapter.clone(), location });
         let name = name.value.clone();
         let location = ReceiveLocation {
             name,
@@ -125,7 +124,7 @@ impl LocationReader<'_> {
 
     /// What each party's record says once this location's own keys are laid over it.
     fn inbound(&self, object: &Object<'_, '_>) -> (HashMap<String, Arc<Inbound>>, Arc<Inbound>) {
-        let own: Vec<_> = ["charset", "validation", "acknowledgment"]
+        let own: Vec<_> = ["charset", "validation", "acknowledgment", "batch"]
             .into_iter()
             .filter_map(|key| Some((Spanned::new(key.to_owned(), object.span()), object.get(key)?.clone())))
             .collect();
@@ -148,7 +147,7 @@ impl LocationReader<'_> {
     fn check_production(
         &self,
         sheet: &Sheet,
-        mllp: &MllpReceive,
+        adapter: &ReceiveAdapter,
         span: Span,
         unknown: UnknownParty,
         inbound: &Inbound,
@@ -156,7 +155,11 @@ impl LocationReader<'_> {
         if self.class != SiteClass::Production {
             return;
         }
-        if mllp.tls.is_none() && mllp.peers.is_empty() && !mllp.listen.is_loopback() {
+        if let ReceiveAdapter::Mllp(mllp) = adapter
+            && mllp.tls.is_none()
+            && mllp.peers.is_empty()
+            && !mllp.listen.is_loopback()
+        {
             let help = "give it `tls`, or name the callers in `peers`".to_owned();
             let message =
                 "a production site listens beyond its own machine with TLS or for known callers only";
@@ -203,6 +206,9 @@ fn location_limits(object: &Object<'_, '_>) -> LocationLimits {
     limits
 }
 
+/// Adapters that are there.
+const ADAPTERS: &[&str] = &["mllp", "folder"];
+
 /// The one adapter of a location or target; its name and body.
 pub(super) fn one_adapter<'n>(
     sheet: &Sheet,
@@ -218,13 +224,13 @@ pub(super) fn one_adapter<'n>(
         }
         return None;
     };
-    if name.value == "mllp" {
+    if ADAPTERS.contains(&name.value.as_str()) {
         return Some((name, body));
     }
     if later.contains(&name.value.as_str()) {
         sheet.error(CODES.unsupported, name.span, format!("`{}` is not supported yet", name.value));
     } else {
-        let known = later.iter().copied().chain(["mllp"]);
+        let known = later.iter().chain(ADAPTERS).copied();
         let help = orderly_rules::diagnostic::did_you_mean(&name.value, known);
         sheet.error_help("S002", name.span, format!("unknown adapter `{}`", name.value), help);
     }
@@ -232,8 +238,12 @@ pub(super) fn one_adapter<'n>(
 }
 
 fn adapter(sheet: &Sheet, node: &Node) -> Option<(ReceiveAdapter, Span)> {
-    let later = ["folder", "http", "sftp", "ftp", "sql", "imap", "fhir", "internal"];
-    let (_, body) = one_adapter(sheet, node, &later)?;
+    let later = ["http", "sftp", "ftp", "sql", "imap", "fhir", "internal"];
+    let (name, body) = one_adapter(sheet, node, &later)?;
+    if name.value == "folder" {
+        let folder = super::folder_port::receive(sheet, body)?;
+        return Some((ReceiveAdapter::Folder(folder), name.span));
+    }
     let object = sheet.object(body, "`mllp`")?;
     object.refuse(&["reconnect"]);
     let socket = object.require("socket").and_then(|_| object.object("socket"));
@@ -335,24 +345,36 @@ fn listener_tls(object: &Object<'_, '_>) -> Option<ListenerTls> {
     Some(ListenerTls { certificate: certificate?, key: key?, client, client_ca, minimum })
 }
 
-/// Two listeners on one port clash when they share an address or one of them listens on all.
+/// Two listeners on one port clash when they share an address or one of them listens on all; two folders when both
+/// would take the same files.
 fn check_taken(taken: &[Taken<'_>]) {
     for (place, later) in taken.iter().enumerate() {
-        let clash = taken[..place].iter().find(|first| {
-            first.address.port == later.address.port
-                && later.address.port != 0
-                && (first.address.host == later.address.host
-                    || first.address.is_any()
-                    || later.address.is_any())
-        });
-        let Some(first) = clash else { continue };
-        let port = later.address.port;
-        let message = format!("port {port} is already taken by receive location `{}`", first.location);
+        let clash =
+            taken[..place].iter().find_map(|first| Some((first, clash(&first.adapter, &later.adapter)?)));
+        let Some((first, (code, what))) = clash else { continue };
+        let message = format!("{what} is already taken by receive location `{}`", first.location);
         let there = if first.sheet.file() == later.sheet.file() {
             format!("there: line {}", first.span.line)
         } else {
             format!("there: {} line {}", first.sheet.file(), first.span.line)
         };
-        later.sheet.error_help("S201", later.span, message, Some(there));
+        later.sheet.error_help(code, later.span, message, Some(there));
+    }
+}
+
+fn clash(first: &ReceiveAdapter, later: &ReceiveAdapter) -> Option<(&'static str, String)> {
+    match (first, later) {
+        (ReceiveAdapter::Mllp(first), ReceiveAdapter::Mllp(later)) => {
+            let (first, later) = (&first.listen, &later.listen);
+            let shared = first.host == later.host || first.is_any() || later.is_any();
+            let clash = first.port == later.port && later.port != 0 && shared;
+            clash.then(|| ("S201", format!("port {}", later.port)))
+        }
+        (ReceiveAdapter::Folder(first), ReceiveAdapter::Folder(later)) => {
+            let bare = |path: &str| path.trim_end_matches('/').to_owned();
+            let clash = bare(&first.path) == bare(&later.path) && first.mask == later.mask;
+            clash.then(|| ("S203", format!("folder {} with mask {}", later.path, later.mask)))
+        }
+        _ => None,
     }
 }

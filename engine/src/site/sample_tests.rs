@@ -55,12 +55,14 @@ fn addresses_of_the_samples_come_from_the_environment() {
         .with("ORDERLY_DEMO_LISTEN", "127.0.0.1:12575")
         .with("ORDERLY_DEMO_WARD", "127.0.0.1:12604");
     let demo = compiled("demo", &environment);
-    let ReceiveAdapter::Mllp(listener) = &demo.receive_ports["hospital"].locations[0].adapter;
+    let ReceiveAdapter::Mllp(listener) = &demo.receive_ports["hospital"].locations[0].adapter else {
+        panic!("MLLP")
+    };
     assert_eq!(listener.listen.port, 12575);
-    let SendAdapter::Mllp(ward) = &demo.send_ports["ward"].target;
+    let SendAdapter::Mllp(ward) = &demo.send_ports["ward"].target else { panic!("MLLP") };
     assert_eq!(ward.connect.port, 12604);
     let bench = compiled("bench", &Environment::local().with("ORDERLY_BENCH_CONNECT", "10.0.0.9:7"));
-    let SendAdapter::Mllp(out) = &bench.send_ports["bench-out"].target;
+    let SendAdapter::Mllp(out) = &bench.send_ports["bench-out"].target else { panic!("MLLP") };
     assert_eq!(out.connect.to_string(), "10.0.0.9:7");
     assert_eq!(
         (bench.send_ports["bench-out"].order.shards(), bench.send_ports["bench-out"].limits.connections),

@@ -52,18 +52,31 @@ fn send_port(entry: &Entry<'_>, filters: &Filters<'_>, site: &str) -> Option<Sen
     port.retry = object.object("retry").map(|retry| read_retry(&retry)).unwrap_or_default();
     port.breaker = object.object("breaker").map(|breaker| read_breaker(&breaker)).unwrap_or_default();
     port.limits = object.object("limits").map(|limits| read_limits(&limits)).unwrap_or_default();
-    port.ack = object.object("ack").map(|ack| read_ack(&ack)).unwrap_or_default();
+    let ack = object.object("ack").map(|ack| read_ack(&ack));
     object.set_number("priority", 1, 10, &mut port.priority);
     object.set_choice("state", STATES, &mut port.state);
     let target = object.require("target").and_then(|node| target(entry.sheet, node));
     object.finish();
     port.target = target?;
+    port.ack = match &port.target {
+        SendAdapter::Mllp(_) => ack.unwrap_or_default(),
+        SendAdapter::Folder(_) => {
+            let answered = ack.as_ref().is_some_and(|ack| ack.expect != ExpectedAck::None);
+            if let Some(place) = entry.body.get("ack").filter(|_| answered) {
+                entry.sheet.error("S306", place.span, "a folder answers nothing; write `expect: none`");
+            }
+            AckRule { expect: ExpectedAck::None, ..ack.unwrap_or_default() }
+        }
+    };
     Some(port)
 }
 
 fn target(sheet: &Sheet, node: &Node) -> Option<SendAdapter> {
-    let later = ["folder", "http", "sftp", "ftp", "sql", "smtp", "fhir", "internal", "dynamic"];
-    let (_, body) = one_adapter(sheet, node, &later)?;
+    let later = ["http", "sftp", "ftp", "sql", "smtp", "fhir", "internal", "dynamic"];
+    let (name, body) = one_adapter(sheet, node, &later)?;
+    if name.value == "folder" {
+        return super::folder_port::send(sheet, body).map(SendAdapter::Folder);
+    }
     let object = sheet.object(body, "`mllp`")?;
     let mut mllp = MllpSend::new(Address::new("", 0));
     let socket = object.require("socket").and_then(|_| object.object("socket"));

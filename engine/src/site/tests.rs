@@ -156,7 +156,10 @@ fn the_environment_variable_wins_over_the_overlay() {
         let source = Source::read(&files(&list), &environment);
         let parts = read::read(&source, &environment, &Filters::new(&rules));
         let crate::configuration::ReceiveAdapter::Mllp(mllp) =
-            &parts.receive_ports["hospital"].locations[0].adapter;
+            &parts.receive_ports["hospital"].locations[0].adapter
+        else {
+            panic!("the location listens")
+        };
         assert_eq!(mllp.listen.to_string(), expected);
         assert!(source.into_diagnostics().is_empty());
     }
@@ -238,13 +241,12 @@ fn what_is_not_built_yet_is_refused_by_name() {
         ("calendars", "calendars:\n  a: {}\n".to_owned()),
         ("holidays", "holidays:\n  a: {}\n".to_owned()),
         ("archives", "archives:\n  a: {}\n".to_owned()),
-        ("folder", "receive_ports:\n  inn:\n    locations:\n      aa: { adapter: { folder: { path: in/ } } }\n".to_owned()),
+        ("sftp", "receive_ports:\n  inn:\n    locations:\n      aa: { adapter: { sftp: { host: a } } }\n".to_owned()),
         ("http", "send_ports:\n  out: { target: { http: { url: x } } }\n".to_owned()),
         ("sftp", "send_ports:\n  out: { target: { sftp: {} } }\n".to_owned()),
         ("dynamic", "send_ports:\n  out: { target: { dynamic: {} } }\n".to_owned()),
         ("two_way", "receive_ports:\n  inn: { two_way: true, locations: {} }\n".to_owned()),
         ("maps", "receive_ports:\n  inn: { maps: [{ map: x }], locations: {} }\n".to_owned()),
-        ("batch", location("batch: { take: split }")),
         ("calendar", location("calendar: x")),
         ("decode", location("decode: [gzip]")),
         ("encoding", location("encoding: xml")),

@@ -75,6 +75,7 @@ pub fn incoming(engine: &Engine, ports: &[&str], control_id: &str, patient: &str
         context: None,
         retention: 0,
         duplicate: Some(DuplicateKey::of(&["port", "LAB", "NORTH", control_id])),
+        place: None,
         routes,
         parked: None,
         config_version: 0,

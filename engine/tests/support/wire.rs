@@ -146,7 +146,7 @@ impl Draft {
 
     pub fn mllp(&mut self, change: impl FnOnce(&mut MllpReceive)) {
         self.location(|location| {
-            let ReceiveAdapter::Mllp(mllp) = &mut location.adapter;
+            let ReceiveAdapter::Mllp(mllp) = &mut location.adapter else { panic!("MLLP") };
             change(mllp);
         });
     }
@@ -199,7 +199,7 @@ impl Site {
             },
         );
         let mut port = SendPort::mllp("out", Address::new("127.0.0.1", receiver.address.port()));
-        let SendAdapter::Mllp(mllp) = &mut port.target;
+        let SendAdapter::Mllp(mllp) = &mut port.target else { panic!("MLLP") };
         *mllp = MllpSend { connect_timeout: Duration::from_secs(2), ..mllp.clone() };
         port.filter = Some(filter());
         port.state = PortState::Running;

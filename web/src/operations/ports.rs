@@ -65,8 +65,7 @@ impl Readings {
         let receive = configuration.receive_locations().map(|(port, location)| {
             let address = match &location.adapter {
                 ReceiveAdapter::Mllp(mllp) => format!("MLLP on {}", mllp.listen),
-                #[expect(unreachable_patterns, reason = "further adapters come with their own words")]
-                _ => String::new(),
+                ReceiveAdapter::Folder(folder) => format!("Folder {}, {}", folder.path, folder.mask),
             };
             let title = if location.title.is_empty() { &port.title } else { &location.title };
             self.port("receive", &format!("{}/{}", port.name, location.name), title, location.state, shell)
@@ -75,8 +74,7 @@ impl Readings {
         let send = configuration.send_ports.values().map(|port| {
             let address = match &port.target {
                 SendAdapter::Mllp(mllp) => format!("MLLP to {}", mllp.connect),
-                #[expect(unreachable_patterns, reason = "further adapters come with their own words")]
-                _ => String::new(),
+                SendAdapter::Folder(folder) => format!("Folder {}", folder.path),
             };
             self.port("send", &port.name, &port.title, port.state, shell)
                 .with(party(port.party.as_deref(), shell), address)

@@ -209,7 +209,13 @@ async fn serve(stream: TcpStream, address: SocketAddr, admission: Admission, sto
     let keepalive = socket2::TcpKeepalive::new().with_time(shared.settings.keepalive);
     let _ = socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive);
     let number = shared.next_connection.fetch_add(1, Ordering::Relaxed);
-    let mut peer = Peer { address, connection: number, certificate: None };
+    let mut peer = Peer {
+        address: Some(address),
+        connection: number,
+        certificate: None,
+        place: None,
+        batch_sender: None,
+    };
     let opened = match &shared.tls {
         None => Ok(Connection::plain(stream, shared)),
         Some(tls) => Connection::secured(stream, &tls.load_full(), shared, &mut peer).await,

@@ -25,26 +25,64 @@ pub enum Answer {
     Close,
 }
 
+/// What became of one message of an interchange.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Told {
+    /// It is stored; this is its answer.
+    Stored(Answer),
+    /// It is not, for a reason that is ours.
+    NotStored,
+}
+
 /// The duty to answer one input. Dropped unanswered, it closes the connection: the sender then repeats.
 #[derive(Debug)]
-pub struct Reply {
-    outlet: Arc<Outlet>,
-    slot: u64,
-    answered: bool,
+pub struct Reply(Option<Way>);
+
+enum Way {
+    Outlet(Arc<Outlet>, u64),
+    Call(Box<dyn FnOnce(Told) + Send + Sync>),
+}
+
+impl std::fmt::Debug for Way {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Outlet(..) => "Outlet",
+            Self::Call(_) => "Call",
+        })
+    }
 }
 
 impl Reply {
+    /// The duty to tell `told`, which must be quick and must not wait.
+    pub fn call(told: impl FnOnce(Told) + Send + Sync + 'static) -> Self {
+        Self(Some(Way::Call(Box::new(told))))
+    }
+
     /// Answers. May run on any thread, and does not wait.
     pub fn answer(mut self, answer: Answer) {
-        self.answered = true;
-        self.outlet.fill(self.slot, answer);
+        match self.0.take() {
+            Some(Way::Outlet(outlet, slot)) => outlet.fill(slot, answer),
+            Some(Way::Call(told)) => told(Told::Stored(answer)),
+            None => {}
+        }
+    }
+
+    /// Answers for a message that could not be stored.
+    pub fn not_stored(mut self, answer: Answer) {
+        match self.0.take() {
+            Some(Way::Outlet(outlet, slot)) => outlet.fill(slot, answer),
+            Some(Way::Call(told)) => told(Told::NotStored),
+            None => {}
+        }
     }
 }
 
 impl Drop for Reply {
     fn drop(&mut self) {
-        if !self.answered {
-            self.outlet.fill(self.slot, Answer::Close);
+        match self.0.take() {
+            Some(Way::Outlet(outlet, slot)) => outlet.fill(slot, Answer::Close),
+            Some(Way::Call(told)) => told(Told::NotStored),
+            None => {}
         }
     }
 }
@@ -104,7 +142,7 @@ impl Outlet {
         let slot = state.first_slot + state.slots.len() as u64;
         state.slots.push_back(None);
         self.in_flight.fetch_add(1, Ordering::Relaxed);
-        Reply { outlet: Arc::clone(self), slot, answered: false }
+        Reply(Some(Way::Outlet(Arc::clone(self), slot)))
     }
 
     /// Where it stands; `waits` says whether the task now sleeps until something changes.

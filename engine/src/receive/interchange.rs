@@ -1,0 +1,445 @@
+//! What arrives in one go and holds several messages: files, and frames with a batch in them. It is surveyed, then each
+//! of its messages goes through the door by itself, and what is stored is not stored again: the rows of
+//! `interchange_item` are committed with the messages, so another delivery goes on at the first unfinished one.
+
+mod answers;
+mod flow;
+mod read;
+mod record;
+mod whole;
+
+use super::*;
+use crate::adapter::mllp::{BatchSender, Place, Told};
+use crate::configuration::{BatchAnswer, OnBad, TakeBatch};
+use crate::pipeline::disassemble::{self, Surveyed};
+use crate::store;
+use answers::Collected;
+use flow::Flow;
+use orderly_hl7::batch::{Part, stand_in};
+use read::Content;
+use record::Opened;
+use std::path::Path;
+
+/// What became of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum FileTaken {
+    /// All of it is stored; what could not be routed or read is shown to operators.
+    Done {
+        /// Messages in it.
+        messages: u64,
+        /// Its size.
+        bytes: u64,
+    },
+    /// Nothing of it was published, for this reason.
+    Refused(String),
+}
+
+/// Why a file could not be taken now. It is tried again.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Away {
+    /// It could not be read.
+    #[error("the file could not be read")]
+    Read(#[from] std::io::Error),
+    /// The database is away.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// Some of its messages could not be stored.
+    #[error("some of its messages could not be stored")]
+    NotStored,
+    /// Another node works on it.
+    #[error("another node works on it")]
+    Elsewhere,
+    /// The receive location is gone.
+    #[error("its receive location is no longer configured")]
+    Gone,
+    /// The node shuts down.
+    #[error("the node shuts down")]
+    Stopping,
+}
+
+impl From<sqlx::Error> for Away {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+/// An interchange under way.
+#[derive(Debug)]
+struct Interchange {
+    id: i64,
+    name: String,
+    content: Content,
+    peer: Peer,
+    found: Surveyed,
+    party: Option<String>,
+    inbound: Arc<Inbound>,
+}
+
+/// How much it was.
+#[derive(Debug, Clone, Copy)]
+struct Sizes {
+    messages: u64,
+    bytes: u64,
+}
+
+/// How an interchange ended.
+#[derive(Debug)]
+enum Ended {
+    /// Its messages are stored; the answers where some were asked for.
+    Stored(Collected, Sizes),
+    /// It was refused as a whole; the answer says so.
+    Refused(String, Answer),
+    /// It was taken to its end before.
+    Before,
+}
+
+impl Door {
+    /// Takes a file that was claimed under the number `id`.
+    pub(crate) async fn take_file(
+        &self,
+        id: i64,
+        name: &str,
+        path: &Path,
+        bytes_max: u64,
+    ) -> Result<FileTaken, Away> {
+        let content = Content::File(path.to_owned());
+        let peer = Peer {
+            address: None,
+            connection: id.cast_unsigned(),
+            certificate: None,
+            place: None,
+            batch_sender: None,
+        };
+        match self.take_apart(id, name, content, peer, bytes_max).await? {
+            Ended::Refused(reason, _) => Ok(FileTaken::Refused(reason)),
+            Ended::Stored(_, Sizes { messages, bytes }) => Ok(FileTaken::Done { messages, bytes }),
+            Ended::Before => Ok(FileTaken::Done { messages: 0, bytes: 0 }),
+        }
+    }
+
+    /// Takes a frame that holds a batch. The answer leaves when all of it is stored.
+    pub(super) fn take_frame(&self, bytes: Vec<u8>, arrival: &Arrival<'_>, reply: Reply) -> Taken {
+        let (door, peer) =
+            (Self::new(self.receiver.clone(), &self.port, &self.location), arrival.peer.clone());
+        let bytes_max = disassemble::BYTES_MAX;
+        self.receiver.tasks.spawn(async move {
+            let id = door.receiver.store.ids().next_id();
+            let content = Content::Frame(bytes.into());
+            match door.take_apart(id, "", content, peer, bytes_max).await {
+                Ok(Ended::Stored(answers, _)) => reply.answer(answers.at(door.local_now()).on_connection()),
+                Ok(Ended::Refused(_, answer)) => reply.answer(answer),
+                Ok(Ended::Before) => reply.answer(Answer::Nothing),
+                Err(error) => {
+                    tracing::warn!(
+                        receive_location = door.name,
+                        error = &error as &dyn std::error::Error,
+                        "Could not take a batch to its end; its sender has to send it again"
+                    );
+                    reply.answer(Answer::Close);
+                }
+            }
+        });
+        Taken::Alone
+    }
+
+    async fn take_apart(
+        &self,
+        id: i64,
+        name: &str,
+        content: Content,
+        peer: Peer,
+        bytes_max: u64,
+    ) -> Result<Ended, Away> {
+        if record::is_finished(&self.receiver.store, id).await? {
+            return Ok(Ended::Before);
+        }
+        let current = self.receiver.running.load_full();
+        let (_, location) = self.find(&current)?;
+        let message_bytes_max = location.limits.message_bytes;
+        let found = read::survey(&content, bytes_max, message_bytes_max).await?;
+        let (party, inbound, peer) = self.sender(&current, location, &found, peer);
+        let mut whole = Interchange { id, name: name.to_owned(), content, peer, found, party, inbound };
+        drop(current);
+        let Opened { id, checked, code } = record::open(self, &whole).await?;
+        whole.id = id;
+        if !code.is_empty() {
+            return Ok(Ended::Before);
+        }
+        let settings = whole.inbound.batch.clone();
+        if let Some((code, reason)) = disassemble::refusal(&whole.found, bytes_max, &settings) {
+            return self.refuse(&whole, code, &reason).await;
+        }
+        if settings.take == TakeBatch::Whole && !whole.is_single() {
+            return self.pass_whole(&whole).await;
+        }
+        if settings.on_bad == OnBad::RefuseAll && !checked {
+            if let Some(reason) = self.bad(&whole).await? {
+                return self.refuse(&whole, "batch.refused", &reason).await;
+            }
+            record::note_checked(&self.receiver.store, whole.id).await?;
+        }
+        let answers = self.publish_parts(&whole).await?;
+        record::finish(&self.receiver.store, whole.id, "", "").await?;
+        Ok(Ended::Stored(answers, whole.sizes()))
+    }
+
+    /// A number for an interchange.
+    pub(crate) fn next_id(&self) -> i64 {
+        self.receiver.store.ids().next_id()
+    }
+
+    fn local_now(&self) -> DateTime<FixedOffset> {
+        let current = self.receiver.running.load();
+        let zone = current.configuration.site.timezone;
+        self.receiver.store.clock().now().with_timezone(&zone).fixed_offset()
+    }
+
+    fn find<'c>(&self, current: &'c Current) -> Result<(&'c ReceivePort, &'c ReceiveLocation), Away> {
+        let port = current.configuration.receive_ports.get(&self.port).ok_or(Away::Gone)?;
+        let location = port.locations.iter().find(|known| known.name == self.location).ok_or(Away::Gone)?;
+        Ok((port, location))
+    }
+
+    /// Whose interchange it is, as its envelope or its first message says.
+    fn sender(
+        &self,
+        current: &Current,
+        location: &ReceiveLocation,
+        found: &Surveyed,
+        mut peer: Peer,
+    ) -> (Option<String>, Arc<Inbound>, Peer) {
+        let first = found.survey.first.as_deref().and_then(|bytes| Message::parse(bytes).ok());
+        let header = match &found.survey.header {
+            Some(envelope) => {
+                let head = envelope.head();
+                peer.batch_sender = Some(Arc::new(BatchSender {
+                    app: head.sending_app.clone(),
+                    facility: head.sending_facility.clone(),
+                }));
+                head.clone()
+            }
+            None => first.as_ref().map(Message::header).unwrap_or_default(),
+        };
+        let resolve = |header: &Header| {
+            resolve_party::resolve(&current.configuration, location, header, &peer).name().map(str::to_owned)
+        };
+        // FHS often names nobody; then the first message speaks for all.
+        let party = resolve(&header).or_else(|| first.as_ref().and_then(|first| resolve(first.head())));
+        let inbound = Arc::clone(location.inbound(party.as_deref()));
+        (party, inbound, peer)
+    }
+
+    /// Publishes every message that is not stored yet.
+    async fn publish_parts(&self, whole: &Interchange) -> Result<Collected, Away> {
+        let done = record::done(&self.receiver.store, whole.id).await?;
+        let current = self.receiver.running.load_full();
+        let limits = self.find(&current)?.1.limits;
+        drop(current);
+        let flow = Flow::new(limits.in_flight, limits.rate, whole.collected());
+        let mut parts = read::parts(&whole.content, limits.message_bytes);
+        while let Some(read) = parts.recv().await {
+            for (number, part) in read? {
+                if done.contains(&number) && !flow.wants_answers() {
+                    continue;
+                }
+                let reply = flow.admit(number, part_bytes(&part)).await;
+                if flow.has_failed() || self.receiver.tasks.is_closed() {
+                    break;
+                }
+                let taken = match done.contains(&number) {
+                    true => self.answer_again(part, number, whole, reply)?,
+                    false => self.take_part(part, number, whole, reply)?,
+                };
+                if taken == Taken::Alone {
+                    flow.idle().await;
+                }
+            }
+            if flow.has_failed() || self.receiver.tasks.is_closed() {
+                break;
+            }
+        }
+        flow.idle().await;
+        match (flow.has_failed(), self.receiver.tasks.is_closed()) {
+            (true, _) => Err(Away::NotStored),
+            (false, true) => Err(Away::Stopping),
+            (false, false) => Ok(flow.collected()),
+        }
+    }
+
+    /// Takes one message of an interchange through the door.
+    fn take_part(&self, part: Part, number: i32, whole: &Interchange, reply: Reply) -> Result<Taken, Away> {
+        let current = self.receiver.running.load_full();
+        let (port, location) = self.find(&current)?;
+        let peer = whole.peer_at(number);
+        let arrival = Arrival {
+            current: &current,
+            port,
+            location,
+            peer: &peer,
+            id: self.receiver.store.ids().message(),
+            now: self.receiver.store.clock().now(),
+        };
+        Ok(match part {
+            Part::Message { bytes, .. } => self.receive_one(bytes, &arrival, reply),
+            Part::TooLong { head, .. } => self.keep_broken(Input::TooLarge(head), &arrival, reply),
+            Part::Stray { bytes, .. } | Part::Envelope { bytes, .. } => {
+                let finding = unreadable_finding(&orderly_hl7::Unreadable::NoHeader);
+                self.keep_unreadable(bytes, finding, "unreadable", &arrival, reply)
+            }
+        })
+    }
+
+    /// Builds the answer to a message that an earlier delivery stored.
+    fn answer_again(
+        &self,
+        part: Part,
+        number: i32,
+        whole: &Interchange,
+        reply: Reply,
+    ) -> Result<Taken, Away> {
+        let answer = self.examined(part, number, whole, |examined, arrival| {
+            let control_id = arrival.id.to_string();
+            match examined {
+                Examined::Known(known) => {
+                    let answers = answers(&known.inbound, &control_id, arrival);
+                    answers.to(&known.message, &known.header, &known.verdict).0
+                }
+                Examined::Unreadable(bytes, finding) => {
+                    let answers = answers(arrival.location.inbound(None), &control_id, arrival);
+                    Answer::Ack(answers.to_unreadable(&bytes, Some(finding), AckCode::AR))
+                }
+            }
+        })?;
+        reply.answer(answer);
+        Ok(Taken::Queued)
+    }
+
+    /// What is wrong with the first bad message, in words; none when all of them may be published.
+    async fn bad(&self, whole: &Interchange) -> Result<Option<String>, Away> {
+        let current = self.receiver.running.load_full();
+        let bytes_max = self.find(&current)?.1.limits.message_bytes;
+        let mut parts = read::parts(&whole.content, bytes_max);
+        while let Some(read) = parts.recv().await {
+            for (number, part) in read? {
+                if let Some(reason) = self.judge_part(part, number, whole)? {
+                    return Ok(Some(format!("message {number}: {reason}")));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Why a message may not be published; none when it may.
+    fn judge_part(&self, part: Part, number: i32, whole: &Interchange) -> Result<Option<String>, Away> {
+        self.examined(part, number, whole, |examined, arrival| match examined {
+            Examined::Known(known) => known
+                .refusal
+                .clone()
+                .or_else(|| not_routed(&routes(arrival, &known), &known.header))
+                .map(|refusal| refusal.reason),
+            Examined::Unreadable(_, finding) => Some(finding.text),
+        })
+    }
+
+    /// Examines a message without storing anything.
+    fn examined<T>(
+        &self,
+        part: Part,
+        number: i32,
+        whole: &Interchange,
+        told: impl FnOnce(Examined, &Arrival<'_>) -> T,
+    ) -> Result<T, Away> {
+        let current = self.receiver.running.load_full();
+        let (port, location) = self.find(&current)?;
+        let peer = whole.peer_at(number);
+        let arrival = Arrival {
+            current: &current,
+            port,
+            location,
+            peer: &peer,
+            id: self.receiver.store.ids().message(),
+            now: self.receiver.store.clock().now(),
+        };
+        let bytes = match part {
+            Part::Message { bytes, .. } | Part::Stray { bytes, .. } | Part::Envelope { bytes, .. } => bytes,
+            Part::TooLong { head, .. } => {
+                let finding = unreadable_finding(&orderly_hl7::Unreadable::TooLong(head.len()));
+                return Ok(told(Examined::Unreadable(head, finding), &arrival));
+            }
+        };
+        let inbound = location.inbound(location.party.as_deref());
+        let examined = match parse::parse(bytes.clone(), &inbound.charset, location.limits.message_bytes) {
+            Ok(message) => Examined::Known(Box::new(examine(message, &arrival))),
+            Err(error) => Examined::Unreadable(bytes, unreadable_finding(&error)),
+        };
+        Ok(told(examined, &arrival))
+    }
+
+    /// Publishes nothing of it; what is kept of it is shown to operators.
+    async fn refuse(&self, whole: &Interchange, code: &str, reason: &str) -> Result<Ended, Away> {
+        let current = self.receiver.running.load_full();
+        let (port, location) = self.find(&current)?;
+        let peer = whole.peer_at(0);
+        let arrival = Arrival {
+            current: &current,
+            port,
+            location,
+            peer: &peer,
+            id: self.receiver.store.ids().message(),
+            now: self.receiver.store.clock().now(),
+        };
+        let bytes = whole.content.head(location.limits.message_bytes).await?;
+        let text = reason.to_owned();
+        let class = if code == "batch.refused" { Class::Structure } else { Class::Limit };
+        let finding = Finding { path: "BHS".to_owned(), code: 199, severity: Severity::Error, text, class };
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        let reply = Reply::call(move |told| drop(sender.send(told)));
+        self.keep_unreadable(bytes, finding, code, &arrival, reply);
+        match receiver.await {
+            Ok(Told::Stored(answer)) => {
+                record::finish(&self.receiver.store, whole.id, code, reason).await?;
+                Ok(Ended::Refused(reason.to_owned(), answer))
+            }
+            Ok(Told::NotStored) | Err(_) => Err(Away::NotStored),
+        }
+    }
+}
+
+/// A message that was looked at.
+enum Examined {
+    Known(Box<Known>),
+    Unreadable(Vec<u8>, Finding),
+}
+
+impl Interchange {
+    /// A message that came alone, without an envelope.
+    fn is_single(&self) -> bool {
+        self.found.survey.messages == 1 && self.found.survey.header.is_none()
+    }
+
+    fn sizes(&self) -> Sizes {
+        Sizes { messages: self.found.survey.messages, bytes: self.found.bytes }
+    }
+
+    fn peer_at(&self, number: i32) -> Peer {
+        Peer { place: Some(Place { interchange: self.id, number }), ..self.peer.clone() }
+    }
+
+    /// Room for the answers, where they are wanted.
+    fn collected(&self) -> Collected {
+        let first = self.found.survey.first.as_deref().and_then(|bytes| Message::parse(bytes).ok());
+        let about = self.found.survey.header.as_ref().map(stand_in).or(first);
+        let wanted = match (&self.content, self.inbound.batch.answer) {
+            (_, BatchAnswer::None) | (Content::File(_), _) => BatchAnswer::None,
+            (Content::Frame(_), answer) => answer,
+        };
+        Collected::new(wanted, about, &self.found.survey, self.id, &self.inbound)
+    }
+}
+
+fn part_bytes(part: &Part) -> usize {
+    match part {
+        Part::Message { bytes, .. } | Part::Stray { bytes, .. } | Part::Envelope { bytes, .. } => bytes.len(),
+        Part::TooLong { head, .. } => head.len(),
+    }
+}

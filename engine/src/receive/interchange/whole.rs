@@ -1,0 +1,157 @@
+//! A batch that passes through as one message.
+
+use bytes::Bytes;
+use orderly_hl7::batch::{Splitter, Wrapper};
+
+use super::*;
+
+/// What stands in the place of a message type.
+pub(crate) const BATCH_TYPE: &str = "BATCH";
+
+impl Door {
+    /// Publishes the interchange as one message: byte for byte when all of it is good. What is bad is taken out and kept,
+    /// or keeps all of it back, as the settings say.
+    pub(super) async fn pass_whole(&self, whole: &Interchange) -> Result<Ended, Away> {
+        let current = self.receiver.running.load_full();
+        let message_max = self.find(&current)?.1.limits.message_bytes;
+        if whole.found.bytes > message_max as u64 {
+            let most = message_max >> 20;
+            let reason = format!("a batch that passes as one message may have {most} MiB here");
+            return self.refuse(whole, "batch.too_large", &reason).await;
+        }
+        let bytes = whole.content.head(message_max).await?;
+        let flow = Flow::new(1, None, whole.collected());
+        let Sifted { bytes, good, bad } = self.sift(whole, bytes, &flow).await?;
+        if let Some(reason) = bad.filter(|_| whole.inbound.batch.on_bad == OnBad::RefuseAll) {
+            return self.refuse(whole, "batch.refused", &reason).await;
+        }
+        if good > 0 || whole.found.survey.messages == 0 {
+            let (sender, stored) = tokio::sync::oneshot::channel();
+            self.publish_batch(whole, bytes, Reply::call(move |told| drop(sender.send(told))))?;
+            if !matches!(stored.await, Ok(Told::Stored(_))) {
+                return Err(Away::NotStored);
+            }
+        }
+        record::finish(&self.receiver.store, whole.id, "", "").await?;
+        Ok(Ended::Stored(flow.collected(), whole.sizes()))
+    }
+
+    /// Looks at each message; what is bad is kept by itself, unless all of it will be refused.
+    async fn sift(&self, whole: &Interchange, bytes: Vec<u8>, flow: &Flow) -> Result<Sifted, Away> {
+        let keeps = whole.inbound.batch.on_bad == OnBad::SetAside;
+        let mut splitter = Splitter::new(bytes.len().max(1));
+        splitter.push(&bytes);
+        splitter.end();
+        let (mut kept, mut good, mut in_batch, mut number, mut bad) = (Vec::new(), 0, 0, 0, None);
+        while let Some(part) = splitter.next() {
+            if let Part::Envelope { id, bytes } = &part {
+                match id {
+                    b"BTS" => kept.extend(Wrapper::trailer("BTS", in_batch)),
+                    _ => kept.extend_from_slice(bytes),
+                }
+                in_batch = 0;
+                continue;
+            }
+            number += 1;
+            let reason = self.judge_content(part.clone(), number, whole)?;
+            let reply = flow.admit(number, 0).await;
+            match reason {
+                None => {
+                    if let Part::Message { bytes, .. } = &part {
+                        kept.extend_from_slice(bytes);
+                    }
+                    (good, in_batch) = (good + 1, in_batch + 1);
+                    self.answer_again(part, number, whole, reply)?;
+                }
+                Some(reason) => {
+                    bad.get_or_insert_with(|| format!("message {number}: {reason}"));
+                    match keeps {
+                        true => drop(self.take_part(part, number, whole, reply)?),
+                        false => reply.answer(Answer::Nothing),
+                    }
+                }
+            }
+            flow.idle().await;
+        }
+        match flow.has_failed() {
+            true => Err(Away::NotStored),
+            // Untouched bytes where nothing was taken out, counts and blank lines included.
+            false => Ok(Sifted { bytes: if bad.is_none() { bytes } else { kept }, good, bad }),
+        }
+    }
+
+    /// Why a message may not pass; whether anybody wants it by itself does not matter here.
+    fn judge_content(&self, part: Part, number: i32, whole: &Interchange) -> Result<Option<String>, Away> {
+        self.examined(part, number, whole, |examined, _| match examined {
+            Examined::Known(known) => known.refusal.map(|refusal| refusal.reason),
+            Examined::Unreadable(_, finding) => Some(finding.text),
+        })
+    }
+
+    /// The whole as one message, routed by what its envelope says.
+    fn publish_batch(&self, whole: &Interchange, bytes: Vec<u8>, reply: Reply) -> Result<(), Away> {
+        let current = self.receiver.running.load_full();
+        let (port, location) = self.find(&current)?;
+        let peer = whole.peer_at(0);
+        let arrival = Arrival {
+            current: &current,
+            port,
+            location,
+            peer: &peer,
+            id: self.receiver.store.ids().message(),
+            now: self.receiver.store.clock().now(),
+        };
+        let message = Message::parse(bytes).map_err(|_| Away::NotStored)?;
+        let header = message.header();
+        let rules = &current.configuration.rules;
+        let mut properties = promote::promote(rules, &message, port, location, whole.party.as_deref(), &[]);
+        for name in ["hl7.type", "hl7.event", "hl7.structure", "hl7.version", "patient.id"] {
+            properties.set(name, "");
+        }
+        properties.set("batch.kind", whole.found.survey.envelope.word());
+        properties.set("batch.control_id", header.control_id.as_str());
+        let source = source_key(&arrival, whole.party.as_deref());
+        let place = message_box::Arrival { message: arrival.id, order_source: &source };
+        let routes = current.routes(&properties, place);
+        let incoming = Incoming {
+            id: arrival.id,
+            body: Bytes::from_owner(Whole(message.clone())),
+            parsed: Some(message),
+            source: self.source(&arrival),
+            parent: None,
+            party: whole.party.clone(),
+            message_type: BATCH_TYPE.to_owned(),
+            control_id: (!header.control_id.is_empty()).then_some(header.control_id.clone()),
+            patient: None,
+            charset: 0,
+            context: None,
+            retention: 0,
+            duplicate: None,
+            place: peer.place,
+            parked: not_routed(&routes, &header),
+            detail: Detail::Received {
+                sha256: [0; 32],
+                remote: peer.remote(),
+                answer: String::new(),
+                findings: whole.found.survey.findings.iter().map(told).collect(),
+                to: routes.iter().map(|route| route.subscriber).collect(),
+            },
+            routes,
+            settles: Settles::default(),
+            config_version: current.configuration.version,
+        };
+        self.submit(incoming, &arrival, move |published| match published {
+            Ok(_) => reply.answer(Answer::Nothing),
+            Err(_) => reply.not_stored(Answer::Nothing),
+        });
+        Ok(())
+    }
+}
+
+/// What a batch is once the bad messages are out of it.
+struct Sifted {
+    bytes: Vec<u8>,
+    good: u64,
+    /// What is wrong with the first bad one.
+    bad: Option<String>,
+}

@@ -1,0 +1,7 @@
+//! Files and batches through a whole engine: real folders, real sockets, a real database.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
+
+mod folder;
+mod incoming;
+mod support;
