@@ -244,7 +244,7 @@ pub fn route(
     message: &Message,
 ) -> Routing {
     // Nobody is connected: parties that are known by address or certificate are not recognised.
-    let peer = Peer { address: ([0, 0, 0, 0], 0).into(), connection: 0, certificate: None };
+    let peer = Peer::default();
     let resolved = resolve_party::resolve(configuration, location, &message.header(), &peer);
     let party = resolved.name();
     let findings = validate::validate(message, location.inbound(party));

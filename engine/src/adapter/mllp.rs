@@ -32,7 +32,7 @@ pub enum Input {
 }
 
 /// Who is at the other end of a connection.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Peer {
     /// Address it connects from; none for a file.
     pub address: Option<SocketAddr>,
