@@ -248,7 +248,7 @@ fn examine(message: Message, arrival: &Arrival<'_>) -> Known {
     let party = resolved.name().map(str::to_owned);
     let inbound = Arc::clone(arrival.location.inbound(party.as_deref()));
     let message = parse::parse_again(message, &inbound.charset);
-    let mut findings = validate::validate(&message, &inbound);
+    let mut findings = validate::validate(&message, &inbound, &configuration.rules);
     if resolved == Resolved::Tie {
         findings.push(finding("MSH-3", Severity::Warning, "two parties match this sender equally well"));
     }

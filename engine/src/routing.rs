@@ -247,7 +247,7 @@ pub fn route(
     let peer = Peer::default();
     let resolved = resolve_party::resolve(configuration, location, &message.header(), &peer);
     let party = resolved.name();
-    let findings = validate::validate(message, location.inbound(party));
+    let findings = validate::validate(message, location.inbound(party), &configuration.rules);
     let properties = promote::promote(&configuration.rules, message, port, location, party, &findings);
     let judged = subscriptions(configuration)
         .iter()

@@ -159,7 +159,7 @@ fn an_event_of_the_site_has_a_structure_of_the_site() {
         structure: Some("ADT_ZBD".into()),
         ..MessageRules::default()
     };
-    let structures = BTreeMap::from([("ADT_ZBD".into(), "MSH EVN (BED: ZBD NTE*)+".into())]);
+    let structures = BTreeMap::from([("ADT_ZBD".into(), "MSH EVN BED(ZBD NTE*)+".into())]);
     let declared = Declarations { messages: vec![cleaned], structures, ..beds() };
     let message = |body: &str| {
         format!("MSH|^~\\&|REG|NORTH|ENGINE|HUB|20250314093000||ADT^A99|E1|P|2.5\rEVN|A99|2025\r{body}")

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use chrono::NaiveDate;
 use orderly_hl7::Message;
+use orderly_hl7::profile::Profile;
 use sha2::{Digest, Sha256};
 
 use crate::codeset::CodeSet;
@@ -67,6 +68,7 @@ pub(crate) struct Book {
     pub(crate) policies: BTreeMap<String, Arc<Policy>>,
     pub(crate) tables: BTreeMap<String, Arc<Table>>,
     pub(crate) maps: BTreeMap<String, Arc<RhaiMap>>,
+    pub(crate) profiles: BTreeMap<String, Arc<Profile>>,
     /// Of each file's bytes, by kind and name.
     digests: BTreeMap<(&'static str, String), [u8; 32]>,
     units: [u8; 32],
@@ -90,6 +92,7 @@ impl Book {
             policies: self.policies.clone(),
             tables: self.tables.clone(),
             maps: self.maps.clone(),
+            profiles: self.profiles.clone(),
             digests: self.digests.clone(),
             units: self.units,
             bundles: self.bundles.clone(),
@@ -181,6 +184,16 @@ impl RuleBook {
             Kind::Map => self.book.maps.keys().cloned().collect(),
             Kind::CodeSet => self.book.codesets.keys().cloned().collect(),
         }
+    }
+
+    /// A message profile.
+    pub fn profile(&self, name: &str) -> Option<&Arc<Profile>> {
+        self.book.profiles.get(name)
+    }
+
+    /// The names of all message profiles, in order.
+    pub fn profile_names(&self) -> impl Iterator<Item = &str> {
+        self.book.profiles.keys().map(String::as_str)
     }
 
     /// Codes and titles of a code set, for completion and the console.

@@ -19,6 +19,7 @@ mod map;
 mod moment;
 mod operand;
 mod policy;
+pub mod profile;
 pub mod promote;
 mod sandbox;
 mod table;

@@ -5,6 +5,7 @@ mod compare;
 mod hide;
 mod input;
 mod listen;
+mod profile;
 mod read;
 mod send;
 mod write;

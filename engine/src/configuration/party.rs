@@ -67,6 +67,8 @@ pub struct Inbound {
     pub charset: InboundCharset,
     /// What is checked, and what findings lead to.
     pub validation: Validation,
+    /// The message profile of level `profile`, by its name below `rules/profiles`.
+    pub profile: Option<String>,
     /// What delimiters at the end of segments lead to.
     pub trailing_delimiters: TrailingDelimiters,
     /// How messages are answered.
@@ -104,11 +106,41 @@ impl Default for TrailingDelimiters {
 pub enum ValidationLevel {
     /// Not at all.
     None,
+    /// MSH-9 to MSH-12.
+    Header,
     /// Segments and their order.
     Structure,
+    /// Presence, repetition, type and length of fields.
+    Fields,
     /// All that the standard says.
     #[default]
     Standard,
+    /// Also what the profile says.
+    Profile,
+}
+
+impl ValidationLevel {
+    /// The word of site files.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Header => "header",
+            Self::Structure => "structure",
+            Self::Fields => "fields",
+            Self::Standard => "standard",
+            Self::Profile => "profile",
+        }
+    }
+}
+
+/// How strictly segments are matched to the structure of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum SegmentMatching {
+    /// What is out of order is attached to the nearest place, and a warning.
+    #[default]
+    Lenient,
+    /// What is out of order, too often or not expected is an error.
+    Strict,
 }
 
 /// Kinds of findings that a site can judge one by one.
@@ -132,15 +164,34 @@ pub enum FindingClass {
     Undeclared,
     /// Bytes that are no text of the character set.
     Charset,
+    /// What only the profile asks for.
+    Profile,
 }
 
 impl FindingClass {
+    /// All classes with the words of site files.
+    pub const ALL: [(&'static str, Self); 10] = [
+        ("header", Self::Header),
+        ("structure", Self::Structure),
+        ("required", Self::Required),
+        ("datatype", Self::Datatype),
+        ("table", Self::Table),
+        ("length", Self::Length),
+        ("cardinality", Self::Cardinality),
+        ("undeclared", Self::Undeclared),
+        ("charset", Self::Charset),
+        ("profile", Self::Profile),
+    ];
+
     /// What a site gets that says nothing.
     pub fn default_verdict(self) -> Verdict {
         match self {
-            Self::Header | Self::Structure | Self::Required | Self::Datatype | Self::Cardinality => {
-                Verdict::Refuse
-            }
+            Self::Header
+            | Self::Structure
+            | Self::Required
+            | Self::Datatype
+            | Self::Cardinality
+            | Self::Profile => Verdict::Refuse,
             Self::Table | Self::Charset => Verdict::Warn,
             Self::Length | Self::Undeclared => Verdict::Note,
         }
@@ -152,6 +203,8 @@ impl FindingClass {
 pub struct Validation {
     /// How deep.
     pub level: ValidationLevel,
+    /// How strictly segments are matched.
+    pub matching: SegmentMatching,
     /// Only what differs from `FindingClass::default_verdict`.
     pub findings: IndexMap<FindingClass, Verdict>,
     /// Findings that are kept for one message.
@@ -160,7 +213,12 @@ pub struct Validation {
 
 impl Default for Validation {
     fn default() -> Self {
-        Self { level: ValidationLevel::default(), findings: IndexMap::new(), most: 100 }
+        Self {
+            level: ValidationLevel::default(),
+            matching: SegmentMatching::default(),
+            findings: IndexMap::new(),
+            most: 100,
+        }
     }
 }
 

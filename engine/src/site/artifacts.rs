@@ -1,4 +1,5 @@
-//! What gets version numbers of its own: definitions, policies, tables, maps, code sets, the vocabulary.
+//! What gets version numbers of its own: definitions, policies, tables, maps, code sets, message profiles, the
+//! vocabulary.
 
 use orderly_rules::Kind;
 
@@ -21,6 +22,7 @@ impl Artifact {
     pub fn word(&self) -> &'static str {
         match self.kind {
             "codeset" => "code set",
+            "profile" => "message profile",
             other => other,
         }
     }
@@ -50,6 +52,12 @@ pub fn artifacts(configuration: &Configuration) -> Vec<Artifact> {
     for name in rules.names(Kind::CodeSet) {
         let bytes = find(&configuration.files, &format!("rules/codesets/{name}.csv"));
         all.extend(bytes.map(|bytes| Artifact { kind: "codeset", name, hash: sha256(bytes) }));
+    }
+    for name in rules.profile_names() {
+        // With what it takes from the profile it is like.
+        let said = rules.profile(name).map(|profile| format!("{:?}", profile.declarations()));
+        let hash = sha256(said.unwrap_or_default().as_bytes());
+        all.push(Artifact { kind: "profile", name: name.to_owned(), hash });
     }
     let path = "rules/vocabulary.yaml".to_owned();
     let layers = [format!("{LIBRARY}{path}"), path];

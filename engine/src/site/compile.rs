@@ -51,7 +51,7 @@ pub fn compile(files: &Files, environment: &Environment, version: i64) -> Compil
     let roles: BTreeSet<String> = source.names("roles");
     let definitions = Definitions::read(&files, &source, &rules, &roles, &mut diagnostics);
     let orchestrations = enlist::read(&source, &parts, &definitions);
-    source.check_references();
+    source.check_references(&files);
     warn_unused(&source, &parts, orchestrations.values());
     let failed = source.has_errors() || diagnostics.iter().any(Diagnostic::is_error);
     diagnostics.extend(source.into_diagnostics());

@@ -13,7 +13,8 @@ use super::{
 use crate::configuration::{
     AckConflict, AckMode, AckWhen, Acknowledgment, AnswerUnreadable, Ask, DifferentAgain, Duplicates,
     FindingClass, Identify, Inbound, InboundCharset, Outbound, OutboundCharset, Party, PartyAddress,
-    SameAgain, SiteClass, TrailingDelimiters, Unmappable, Validation, ValidationLevel, Verdict,
+    SameAgain, SegmentMatching, SiteClass, TrailingDelimiters, Unmappable, Validation, ValidationLevel,
+    Verdict,
 };
 
 /// Parties as read, and the trees of their `inbound` for locations to override.
@@ -154,7 +155,7 @@ pub(super) fn default_inbound(class: SiteClass) -> Inbound {
 pub(super) fn inbound(sheet: &Sheet, node: &Node, class: SiteClass) -> Inbound {
     let mut inbound = default_inbound(class);
     let Some(object) = sheet.object(node, "`inbound`") else { return inbound };
-    object.refuse(&["profile", "sequence"]);
+    object.refuse(&["sequence"]);
     object.set_texts("versions", &mut inbound.versions);
     object.set_texts("processing_ids", &mut inbound.processing_ids);
     if let Some(found) = object.get("charset").and_then(|node| charset(sheet, node)) {
@@ -162,6 +163,11 @@ pub(super) fn inbound(sheet: &Sheet, node: &Node, class: SiteClass) -> Inbound {
     }
     if let Some(found) = object.object("validation") {
         inbound.validation = validation(&found);
+    }
+    inbound.profile = object.reference("profile", Referent::Profile);
+    let level = node.get("validation").and_then(|validation| validation.get("level"));
+    if inbound.profile.is_some() && level.is_none() {
+        inbound.validation.level = ValidationLevel::Profile;
     }
     if let Some(verdict) = object.choice("trailing_delimiters", VERDICTS) {
         inbound.trailing_delimiters = TrailingDelimiters(verdict);
@@ -213,14 +219,12 @@ fn charset_name(object: &Object<'_, '_>, key: &'static str) -> Option<String> {
 
 fn validation(object: &Object<'_, '_>) -> Validation {
     let mut validation = Validation::default();
-    let levels = [
-        ("none", ValidationLevel::None),
-        ("structure", ValidationLevel::Structure),
-        ("standard", ValidationLevel::Standard),
-    ];
-    if let Some(level) = object.choice_but("level", &levels, &["profile"]) {
-        validation.level = level;
-    }
+    use ValidationLevel as Level;
+    let levels =
+        [Level::None, Level::Header, Level::Structure, Level::Fields, Level::Standard, Level::Profile];
+    object.set_choice("level", &levels.map(|level| (level.word(), level)), &mut validation.level);
+    let manners = [("lenient", SegmentMatching::Lenient), ("strict", SegmentMatching::Strict)];
+    object.set_choice("matching", &manners, &mut validation.matching);
     object.set_number("most", 1, 10_000, &mut validation.most);
     if let Some(node) = object.get("findings") {
         validation.findings = findings(object.sheet, node);
@@ -230,21 +234,8 @@ fn validation(object: &Object<'_, '_>) -> Validation {
 }
 
 fn findings(sheet: &Sheet, node: &Node) -> IndexMap<FindingClass, Verdict> {
-    use FindingClass as F;
     let Some(object) = sheet.object(node, "`findings`") else { return IndexMap::new() };
-    object.refuse(&["profile"]);
-    let classes = [
-        ("header", F::Header),
-        ("structure", F::Structure),
-        ("required", F::Required),
-        ("datatype", F::Datatype),
-        ("table", F::Table),
-        ("length", F::Length),
-        ("cardinality", F::Cardinality),
-        ("undeclared", F::Undeclared),
-        ("charset", F::Charset),
-    ];
-    let found = classes
+    let found = FindingClass::ALL
         .into_iter()
         .filter_map(|(word, class)| Some((class, object.choice(word, VERDICTS)?)))
         .collect();

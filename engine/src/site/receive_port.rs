@@ -13,6 +13,7 @@ use super::{
 use crate::configuration::{
     Address, ClientCertificate, Framing, Inbound, ListenerTls, LocationLimits, MllpReceive, OrderSource,
     PortState, ReceiveAdapter, ReceiveLocation, ReceivePort, SiteClass, TlsMinimum, UnknownParty,
+    ValidationLevel,
 };
 
 /// Reads `receive_ports:`.
@@ -86,7 +87,7 @@ impl LocationReader<'_> {
         taken: &mut Vec<Taken<'s>>,
     ) -> Option<(ReceiveLocation, bool)> {
         let object = sheet.object(body, "a receive location")?;
-        object.refuse(&["calendar", "outside_calendar", "profile", "decode", "encoding", "set"]);
+        object.refuse(&["calendar", "outside_calendar", "decode", "encoding", "set"]);
         let mut primary = false;
         object.set_flag("primary", &mut primary);
         let mut title = String::new();
@@ -124,7 +125,7 @@ impl LocationReader<'_> {
 
     /// What each party's record says once this location's own keys are laid over it.
     fn inbound(&self, object: &Object<'_, '_>) -> (HashMap<String, Arc<Inbound>>, Arc<Inbound>) {
-        let own: Vec<_> = ["charset", "validation", "acknowledgment", "batch"]
+        let own: Vec<_> = ["profile", "charset", "validation", "acknowledgment", "batch"]
             .into_iter()
             .filter_map(|key| Some((Spanned::new(key.to_owned(), object.span()), object.get(key)?.clone())))
             .collect();
@@ -137,7 +138,17 @@ impl LocationReader<'_> {
                 Some(base) => party::override_with(base.clone(), &own),
                 None => own.clone(),
             };
-            Arc::new(party::inbound(&quiet, &node, self.class))
+            let inbound = party::inbound(&quiet, &node, self.class);
+            if inbound.validation.level == ValidationLevel::Profile && inbound.profile.is_none() {
+                let place = object.get("validation").map_or(object.span(), |node| node.span);
+                object.sheet.error_help(
+                    "S208",
+                    place,
+                    "level `profile` is asked for, and no profile is named",
+                    Some("name one with `profile`, here or for the party".to_owned()),
+                );
+            }
+            Arc::new(inbound)
         };
         let by_party =
             self.parties.all.keys().map(|name| (name.clone(), laid_over(self.parties.inbound.get(name))));
@@ -165,9 +176,7 @@ impl LocationReader<'_> {
                 "a production site listens beyond its own machine with TLS or for known callers only";
             sheet.error_help("S205", span, message, Some(help));
         }
-        if unknown == UnknownParty::Settings
-            && inbound.validation.level == crate::configuration::ValidationLevel::None
-        {
+        if unknown == UnknownParty::Settings && inbound.validation.level == ValidationLevel::None {
             sheet.error(
                 "S205",
                 span,

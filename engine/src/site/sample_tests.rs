@@ -90,7 +90,7 @@ fn the_demo_takes_its_own_samples() {
                 .any(|entry| entry.sending_app.as_ref().is_some_and(|app| app.matches(&sender)))
         });
         let inbound = location.inbound(known.map(|party| party.name.as_str()));
-        let findings = crate::pipeline::validate::validate(&message, inbound);
+        let findings = crate::pipeline::validate::validate(&message, inbound, &demo.rules);
         let refused: Vec<_> = findings
             .iter()
             .filter(|finding| finding.severity == orderly_hl7::Severity::Error)

@@ -26,6 +26,7 @@ pub(super) enum Referent {
     Team,
     Person,
     RetentionClass,
+    Profile,
 }
 
 impl Referent {
@@ -41,6 +42,7 @@ impl Referent {
             Self::Team => "team",
             Self::Person => "person",
             Self::RetentionClass => "retention class",
+            Self::Profile => "message profile",
         }
     }
 }

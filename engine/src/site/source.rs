@@ -8,6 +8,7 @@ use orderly_rules::{
 };
 
 use super::{
+    layers::{LIBRARY, below},
     sheet::{CODES, NameForm, Referent, Sheet},
     values::{Environment, Values},
 };
@@ -171,7 +172,7 @@ impl Source {
     }
 
     /// Reports references to what is not there.
-    pub(super) fn check_references(&self) {
+    pub(super) fn check_references(&self, files: &Files) {
         let mut known: BTreeMap<Referent, BTreeSet<String>> = BTreeMap::new();
         for (referent, section) in [
             (Referent::Application, "applications"),
@@ -188,6 +189,7 @@ impl Source {
         let classes = self.section("retention").and_then(|(_, node)| node.get("classes"));
         let classes = classes.and_then(Node::as_map).unwrap_or(&[]);
         known.insert(Referent::RetentionClass, classes.iter().map(|(name, _)| name.value.clone()).collect());
+        known.insert(Referent::Profile, profiles(files));
         for page in self.pages.values() {
             for reference in page.sheet.references() {
                 let names = &known[&reference.to];
@@ -373,4 +375,11 @@ fn put_values(values: &Values, page: &mut Page) {
 
 fn whole_file(code: &str, path: &str, message: impl Into<String>) -> Diagnostic {
     Diagnostic::error(code, path, Span::default(), message)
+}
+
+/// The message profiles of both layers, whether or not they can be read: their mistakes are told elsewhere.
+fn profiles(files: &Files) -> BTreeSet<String> {
+    let folders = [format!("{LIBRARY}rules/profiles/"), "rules/profiles/".to_owned()];
+    let paths = folders.iter().flat_map(|folder| below(files, folder).into_keys());
+    paths.filter_map(|path| path.strip_suffix(".yaml").map(str::to_owned)).collect()
 }

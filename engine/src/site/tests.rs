@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::{filters::Filters, read, source::Source, *};
-use crate::configuration::{Files, RuleBook};
+use crate::configuration::{Configuration, Files, RuleBook};
 
 fn files(list: &[(&str, &str)]) -> Files {
     list.iter().map(|(path, text)| ((*path).to_owned(), Arc::from(text.as_bytes()))).collect()
@@ -10,10 +10,11 @@ fn files(list: &[(&str, &str)]) -> Files {
 /// What reading the description files finds, as it is printed.
 #[track_caller]
 fn shown(list: &[(&str, &str)], environment: &Environment) -> String {
-    let source = Source::read(&files(list), environment);
+    let files = files(list);
+    let source = Source::read(&files, environment);
     let rules = RuleBook::load(&RuleBook::library(), &Files::new()).unwrap();
     read::read(&source, environment, &Filters::new(&rules));
-    source.check_references();
+    source.check_references(&files);
     let found = source.into_diagnostics();
     found.iter().map(|diagnostic| diagnostic.to_string()).collect::<Vec<_>>().join("\n")
 }
@@ -250,7 +251,6 @@ fn what_is_not_built_yet_is_refused_by_name() {
         ("calendar", location("calendar: x")),
         ("decode", location("decode: [gzip]")),
         ("encoding", location("encoding: xml")),
-        ("profile", location("validation: { level: profile }")),
         ("static", location("acknowledgment: { mode: static }")),
         ("batch", port("batch: { release: { count: 5 } }")),
         ("backup", port("backup: { target: {} }")),
@@ -328,4 +328,67 @@ receive_ports:
     let list = [("site.yaml", text.as_str()), ("site.live.yaml", overlay)];
     assert_eq!(shown(&list, &Environment::named("live")).matches("error S205").count(), 3);
     assert_eq!(shown(&list, &Environment::local()), "");
+}
+
+const WARD_PROFILE: &str = "profile: ward
+segments:
+  ZBD:
+    fields:
+      1: { name: Bed, type: NM, required: true }
+places:
+  PV1-19: required
+";
+
+fn ward_site(party: &str, location: &str) -> String {
+    format!(
+        "{HEAD}parties:
+  ward: {{ inbound: {{ {party} }} }}
+receive_ports:
+  inn:
+    locations:
+      mllp: {{ party: ward, adapter: {{ mllp: {{ socket: {{ listen: 127.0.0.1:1 }} }} }}, {location} }}
+"
+    )
+}
+
+#[test]
+fn a_profile_is_named_for_a_party_and_changed_for_a_location() {
+    let message = "MSH|^~\\&|REG|N|E|H|2025||ADT^A01^ADT_A01|E1|P|2.5\rEVN|A01|2025\r\
+        PID|1||7^^^N^MR||Sample^Alex\rPV1|1|I\rZBD|x\r";
+    let message = orderly_hl7::Message::parse(message.replace("\\\\", "\\")).unwrap();
+    let told = |party: &str, location: &str| -> Vec<String> {
+        let text = ward_site(party, location);
+        let files = files(&[("site.yaml", &text), ("rules/profiles/ward.yaml", WARD_PROFILE)]);
+        let configuration = Configuration::compile(&files, &Environment::local(), 1).unwrap();
+        let inbound = configuration.receive_ports["inn"].locations[0].inbound(Some("ward"));
+        let findings = crate::pipeline::validate::validate(&message, inbound, &configuration.rules);
+        findings.iter().map(|one| format!("{} {} {:?}", one.path, one.code, one.severity)).collect()
+    };
+    assert_eq!(
+        told("profile: ward", ""),
+        ["PV1-19 101 Error", "ZBD-1 102 Error"].map(str::to_owned).as_slice()
+    );
+    assert_eq!(told("profile: ward, validation: { level: standard }", ""), [""; 0]);
+    assert_eq!(told("profile: ward", "validation: { level: structure }"), [""; 0]);
+    let mild = "validation: { level: profile, findings: { profile: note, datatype: warn } }";
+    assert_eq!(
+        told("", &format!("profile: ward, {mild}")),
+        ["PV1-19 101 Information", "ZBD-1 102 Warning"].map(str::to_owned).as_slice()
+    );
+}
+
+#[test]
+fn mistakes_around_profiles_are_told_with_their_place() {
+    let check = |party: &str, profile: &str, wanted: &str| {
+        let text = ward_site(party, "");
+        let list = [("site.yaml", text.as_str()), ("rules/profiles/ward.yaml", profile)];
+        let found = super::compile::compile(&files(&list), &Environment::local(), 1).diagnostics;
+        let found = found.iter().map(|diagnostic| diagnostic.to_string()).collect::<Vec<_>>().join("\n");
+        assert!(found.contains(wanted), "{found}");
+        assert_eq!(found.matches(": error ").count(), 1, "{found}");
+    };
+    check("profile: wart", WARD_PROFILE, "error S101: there is no message profile `wart`");
+    check("validation: { level: profile }", WARD_PROFILE, "error S208: level `profile` is asked for");
+    let broken = WARD_PROFILE.replace("PV1-19", "PV1-99");
+    check("profile: ward", &broken, "rules/profiles/ward.yaml:7:3: error R66: PV1-99 is neither");
 }

@@ -1,7 +1,7 @@
-//! Message structures as people write them: `MSH SFT* EVN PID PD1? (BED: ZBD OBX*)+ <OBR|RXO>`.
+//! Message structures as people write them: `MSH SFT* EVN PID PD1? BED(ZBD OBX*)+ <OBR|RXO>`.
 //!
-//! `?` may be missing, `*` any number, `+` at least one, `{2,5}` two to five times. A group in parentheses has a
-//! name and a colon; of the segments between `<` and `>` exactly one is there.
+//! `?` may be missing, `*` any number, `+` at least one, `{2,5}` two to five times. A group is its name and its
+//! segments in parentheses; of the segments between `<` and `>` exactly one is there.
 
 use std::borrow::Cow;
 
@@ -102,20 +102,6 @@ impl<'t> Reader<'t> {
         let mut node =
             PlanNode { id: [0; 3], kind: Kind::Segment, min: 1, max: 1, end: 0, name: Cow::Borrowed("") };
         match self.peek() {
-            Some(b'(') => {
-                self.at += 1;
-                self.blanks();
-                let name = self.word();
-                self.blanks();
-                if name.is_empty() || self.peek() != Some(b':') {
-                    return self.fail("a group begins with its name and a colon, as in (BED: ZBD OBX*)");
-                }
-                self.at += 1;
-                node.kind = Kind::Group;
-                node.name = Cow::Owned(name.to_owned());
-                self.nodes.push(node);
-                self.items(Some(b')'), depth + 1)?;
-            }
             Some(b'<') => {
                 self.at += 1;
                 node.kind = Kind::Choice;
@@ -124,14 +110,24 @@ impl<'t> Reader<'t> {
                 self.items(Some(b'>'), depth + 1)?;
             }
             _ => {
-                let id = self.word();
-                if !is_segment_id(id.as_bytes()) {
-                    self.at -= id.len();
+                let word = self.word();
+                if self.peek() == Some(b'(') {
+                    if word.is_empty() {
+                        return self.fail("a group begins with its name, as in BED(ZBD OBX*)");
+                    }
+                    self.at += 1;
+                    node.kind = Kind::Group;
+                    node.name = Cow::Owned(word.to_owned());
+                    self.nodes.push(node);
+                    self.items(Some(b')'), depth + 1)?;
+                } else if is_segment_id(word.as_bytes()) {
+                    node.id.copy_from_slice(word.as_bytes());
+                    node.name = Cow::Owned(word.to_owned());
+                    self.nodes.push(node);
+                } else {
+                    self.at -= word.len();
                     return self.fail("a segment id is three capital letters or digits, first a letter");
                 }
-                node.id.copy_from_slice(id.as_bytes());
-                node.name = Cow::Owned(id.to_owned());
-                self.nodes.push(node);
             }
         }
         let (min, max) = self.times()?;
@@ -175,7 +171,7 @@ mod tests {
 
     #[test]
     fn a_structure_is_read_with_its_groups_and_counts() {
-        let plan = parse("X", "MSH SFT* (PATIENT: PID PD1? (VISIT: PV1 PV2?)?){1,3} <OBR|RXO>+").unwrap();
+        let plan = parse("X", "MSH SFT* PATIENT(PID PD1? VISIT(PV1 PV2?)?){1,3} <OBR|RXO>+").unwrap();
         let told: Vec<_> =
             plan.nodes.iter().map(|node| (node.name.as_ref(), node.min, node.max, node.end)).collect();
         assert_eq!(
@@ -202,16 +198,16 @@ mod tests {
             ("", 0),
             ("PID", 0),
             ("MSH pid", 4),
-            ("MSH (PID)", 8),
-            ("MSH (A: PID", 11),
-            ("MSH (A: )", 9),
+            ("MSH (PID)", 4),
+            ("MSH A(PID", 9),
+            ("MSH A( )", 8),
             ("MSH PID{5,2}", 7),
             ("MSH PID)", 7),
             ("MSH PID{", 7),
         ] {
             assert_eq!(check_structure(text).map_err(|error| error.at), Err(at), "{text}");
         }
-        assert!(check_structure(&format!("MSH {}", "(A: ".repeat(30))).is_err());
+        assert!(check_structure(&format!("MSH {}", "A(".repeat(30))).is_err());
         assert!(check_structure(&format!("MSH {}", "PID ".repeat(2_000))).is_err());
     }
 

@@ -9,7 +9,7 @@ use std::fmt::Write;
 
 use super::rules::Rules;
 use super::{Report, value};
-use crate::dictionary::facts::{Check, Flags, Form, NOTHING};
+use crate::dictionary::facts::{Check, Flags, Form, LOCAL, NOTHING};
 use crate::profile::Asked;
 use crate::segment::{Reading, Split};
 use crate::{Class, Level, Message, Segment, Value};
@@ -327,7 +327,15 @@ impl<'m, 'r> Walk<'_, 'm, 'r, '_> {
             self.find(Class::Required, 101, format!("{} is required", self.rules.name(part)));
         }
         if part.rule != NOTHING && self.rules.asked(part).is_some_and(|asked| asked.required) {
-            self.lacking(part);
+            return self.lacking(part);
+        }
+        // A part of it that the profile requires is missing too.
+        if part.row != NOTHING && part.row >= LOCAL {
+            for (index, inner) in self.rules.row(part.row).iter().enumerate() {
+                self.place.subcomponent = index + 1;
+                self.missing_subcomponent(inner);
+            }
+            self.place.subcomponent = 0;
         }
     }
 

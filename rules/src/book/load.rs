@@ -9,6 +9,7 @@ use crate::codeset::CodeSet;
 use crate::diagnostic::{Diagnostic, Problems, sort};
 use crate::map::{self};
 use crate::policy::{self, Known};
+use crate::profile;
 use crate::table::{self};
 use crate::vocabulary::Vocabulary;
 use crate::yaml::Span;
@@ -36,8 +37,7 @@ impl<'f> Loader<'f> {
     fn take(&mut self, files: &'f Files, library: bool) {
         for (path, bytes) in files {
             let path = path.strip_prefix("rules/").unwrap_or(path);
-            let ignored =
-                path.ends_with(".test.yaml") || path.starts_with("samples/") || path.starts_with("profiles/");
+            let ignored = path.ends_with(".test.yaml") || path.starts_with("samples/");
             if ignored || path.ends_with('/') {
                 continue;
             }
@@ -96,6 +96,7 @@ fn kind_of(path: &str) -> Option<(&'static str, &str)> {
         "tables" => ("table", ".table.yaml"),
         "maps" => ("map", ".rhai"),
         "codesets" => ("codeset", ".csv"),
+        "profiles" => ("profile", ".yaml"),
         _ => return None,
     };
     Some((kind, file.strip_suffix(suffix)?))
@@ -143,7 +144,8 @@ impl RuleBook {
                     problems
                         .error("R01", Span::at(0, 0, 1), "no rules file of this folder and ending is known")
                         .help = Some(
-                        "policies/*.rhai, tables/*.table.yaml, maps/*.rhai, codesets/*.csv, vocabulary.yaml"
+                        "policies/*.rhai, tables/*.table.yaml, maps/*.rhai, codesets/*.csv, profiles/*.yaml, \
+                         vocabulary.yaml"
                             .into(),
                     );
                 }
@@ -151,6 +153,13 @@ impl RuleBook {
             diagnostics.extend(problems.into_list());
         }
         drop(policies);
+        let profiles = loader.chosen.values().filter_map(|source| match kind_of(source.path) {
+            Some(("profile", name)) => Some((name.to_owned(), source.text.to_owned())),
+            _ => None,
+        });
+        let (profiles, found) = profile::read_all(&profiles.collect());
+        book.profiles = profiles;
+        diagnostics.extend(found);
         book.vocabulary = Arc::new(vocabulary);
         sort(&mut diagnostics);
         if diagnostics.iter().any(Diagnostic::is_error) {
@@ -175,6 +184,8 @@ fn compile(
 ) {
     let (path, text) = (source.path, source.text);
     match kind {
+        // All profiles are read together: one may be like another.
+        "profile" => {}
         "codeset" => {
             if let Some(set) = CodeSet::read(name, text, problems) {
                 book.codesets.insert(name.to_owned(), Arc::new(set));

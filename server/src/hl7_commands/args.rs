@@ -71,15 +71,22 @@ pub(crate) struct Get {
 #[command(after_help = "Examples:
   orderly hl7 validate *.hl7
   orderly hl7 validate --json --level structure - < result.hl7
+  orderly hl7 validate --profile rules/profiles/ward.yaml admit.hl7
 
 Codes are those of HL7 table 0357. --json prints one object a message.")]
 pub(crate) struct Validate {
     /// One JSON object a message: {\"findings\":[{\"path\",\"code\",\"severity\",\"text\"}]}.
     #[arg(long)]
     pub(crate) json: bool,
-    /// How deep to look.
-    #[arg(long, value_enum, default_value_t = Depth::Standard)]
-    pub(crate) level: Depth,
+    /// How deep to look; with a profile `profile`, else `standard`.
+    #[arg(long, value_enum)]
+    pub(crate) level: Option<Depth>,
+    /// A message profile: its YAML file; those it is like stand beside it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) profile: Option<PathBuf>,
+    /// Segments out of order, too often or not expected are errors.
+    #[arg(long)]
+    pub(crate) strict: bool,
     /// Warnings count as errors.
     #[arg(long)]
     pub(crate) warnings: bool,
@@ -93,18 +100,27 @@ pub(crate) struct Validate {
 pub(crate) enum Depth {
     /// Only what reading the message finds.
     None,
-    /// Header, segments, their order and groups.
+    /// Type, event, version, processing id, control id.
+    Header,
+    /// Also segments, their order and groups.
     Structure,
-    /// Also fields, types, tables and lengths.
+    /// Also fields: presence, repetition, types and lengths.
+    Fields,
+    /// Also codes of tables.
     Standard,
+    /// Also what the profile says.
+    Profile,
 }
 
 impl From<Depth> for Level {
     fn from(depth: Depth) -> Self {
         match depth {
             Depth::None => Self::None,
+            Depth::Header => Self::Header,
             Depth::Structure => Self::Structure,
+            Depth::Fields => Self::Fields,
             Depth::Standard => Self::Standard,
+            Depth::Profile => Self::Profile,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use orderly_hl7::acknowledge::unreadable_finding;
 use orderly_hl7::dictionary::Version;
-use orderly_hl7::validate::{Validation, validate};
+use orderly_hl7::validate::validate;
 use orderly_hl7::{Finding, Message, Severity, Value, json};
 
 use super::args::{Get, Parse, Validate};
@@ -110,7 +110,7 @@ pub(super) fn get(options: &Get, out: &mut impl Write) -> anyhow::Result<Outcome
 }
 
 pub(super) fn check(options: &Validate, out: &mut impl Write) -> anyhow::Result<Outcome> {
-    let validation = Validation::at(options.level.into());
+    let validation = super::profile::validation(options)?;
     let bad = |finding: &Finding| {
         finding.severity == Severity::Error || (options.warnings && finding.severity == Severity::Warning)
     };

@@ -8,6 +8,7 @@ pub(crate) mod ports;
 pub(crate) mod queues;
 pub(crate) mod subscriptions;
 pub(crate) mod suspended;
+pub(crate) mod taking;
 
 use chrono::{DateTime, Utc};
 use orderly_engine::view::operations::BARS;

@@ -218,6 +218,7 @@ struct PortPage {
     port: Port,
     queue: Option<super::queues::Line>,
     breaker: String,
+    taking: Vec<super::taking::Taking>,
     changed: Option<(String, Moment, String)>,
     messages: String,
     may_control: bool,
@@ -244,10 +245,15 @@ pub(crate) async fn show(
         (shell.person(&setting.changed_by), shell.near_time(setting.changed_at), setting.reason.clone())
     });
     let queue = readings.queues.iter().find(|queue| queue.kind == key.0 && queue.name == key.1);
+    let location = configuration.receive_locations().find(|(of, location)| {
+        port.kind == "receive" && format!("{}/{}", of.name, location.name) == port.name
+    });
+    let taking = location.map(|(_, location)| super::taking::lines(&configuration, location));
     let origin = if port.kind == "receive" { "received" } else { "answers" };
     page::show(&PortPage {
         breaker: breaker_words(&port, &configuration, readings.troubles.get(&key)),
         queue: queue.map(|queue| super::queues::line(queue, &shell)),
+        taking: taking.unwrap_or_default(),
         messages: format!("/messages?port={}&origin={origin}", crate::link::encode(&port.name)),
         may_control: visit.may(Capability::PortControl),
         ask: visit.guest.site.roles.holders(Capability::PortControl).join(", "),
