@@ -5,6 +5,7 @@
 //! [`Finding`]; only bytes without a usable MSH are [`Unreadable`].
 
 pub mod acknowledge;
+pub mod arrange;
 pub mod batch;
 mod charset;
 pub mod deid;
