@@ -168,4 +168,8 @@ pub(crate) struct Bench {
     /// Connections of the full flow.
     #[arg(long, num_args = 1.., default_values_t = [64, 256])]
     pub(crate) flow_connections: Vec<usize>,
+    /// Measure a server that runs already, at its MLLP receive location: acknowledgments only. The messages it gets are
+    /// stored there.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) target: Option<String>,
 }

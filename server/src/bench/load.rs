@@ -1,8 +1,8 @@
 //! Load generator and sink: closed loop, one message outstanding a connection, answers checked by control id.
 #![expect(clippy::disallowed_methods, reason = "measures from outside the server")]
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
@@ -13,12 +13,31 @@ use tokio_util::sync::CancellationToken;
 const FRAME_END: u8 = 0x1c;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// What the times in control ids count from.
+static BEGUN: LazyLock<Instant> = LazyLock::new(Instant::now);
+
 /// What one run gave.
 pub(crate) struct Measured {
     pub(crate) messages: u64,
     pub(crate) elapsed: Duration,
     /// Sent to acknowledged, sorted.
-    pub(crate) latencies: Vec<Duration>,
+    pub(crate) latencies: Latencies,
+}
+
+/// Sorted times.
+#[derive(Default)]
+pub(crate) struct Latencies(Vec<Duration>);
+
+impl Latencies {
+    pub(crate) fn new(mut times: Vec<Duration>) -> Self {
+        times.sort_unstable();
+        Self(times)
+    }
+
+    pub(crate) fn percentile(&self, percent: usize) -> Duration {
+        let index = (self.0.len() * percent / 100).min(self.0.len().saturating_sub(1));
+        self.0.get(index).copied().unwrap_or_default()
+    }
 }
 
 impl Measured {
@@ -26,11 +45,6 @@ impl Measured {
         #[expect(clippy::cast_precision_loss, reason = "counts of a benchmark stay far below 2^52")]
         let messages = self.messages as f64;
         messages / self.elapsed.as_secs_f64()
-    }
-
-    pub(crate) fn percentile(&self, percent: usize) -> Duration {
-        let index = (self.latencies.len() * percent / 100).min(self.latencies.len().saturating_sub(1));
-        self.latencies.get(index).copied().unwrap_or_default()
     }
 }
 
@@ -47,38 +61,42 @@ pub(crate) fn result_message(control: &str, patient: u64) -> String {
     )
 }
 
-/// Sends for `duration` over `connections` and waits for the last answers.
+/// How messages are sent.
+#[derive(Clone, Copy)]
+pub(crate) struct Load {
+    /// Each has one message outstanding.
+    pub(crate) connections: usize,
+    pub(crate) duration: Duration,
+    /// Messages a second over all connections; none: as fast as they are answered.
+    pub(crate) rate: Option<f64>,
+}
+
+/// Sends and waits for the last answers.
 ///
 /// `run` makes the control ids of this run unlike those of any other.
-pub(crate) async fn generate(
-    address: &str,
-    run: &str,
-    connections: usize,
-    duration: Duration,
-) -> anyhow::Result<Measured> {
+pub(crate) async fn generate(address: &str, run: &str, load: Load) -> anyhow::Result<Measured> {
     let started = Instant::now();
-    let mut tasks = Vec::with_capacity(connections);
-    for connection in 0..connections {
+    let mut tasks = Vec::with_capacity(load.connections);
+    for connection in 0..load.connections {
         let (address, run) = (address.to_owned(), run.to_owned());
-        tasks.push(tokio::spawn(
-            async move { converse(&address, &run, connection, started + duration).await },
-        ));
+        tasks.push(tokio::spawn(async move { converse(&address, &run, connection, started, load).await }));
     }
     let mut latencies = Vec::new();
     for task in tasks {
         latencies.append(&mut task.await??);
     }
     let elapsed = started.elapsed();
-    latencies.sort_unstable();
-    Ok(Measured { messages: latencies.len() as u64, elapsed, latencies })
+    Ok(Measured { messages: latencies.len() as u64, elapsed, latencies: Latencies::new(latencies) })
 }
 
 async fn converse(
     address: &str,
     run: &str,
     connection: usize,
-    until: Instant,
+    started: Instant,
+    load: Load,
 ) -> anyhow::Result<Vec<Duration>> {
+    let mut pace = load.rate.map(|rate| Pace::new(started, connection, load.connections, rate));
     let mut stream =
         TcpStream::connect(address).await.with_context(|| format!("could not connect to {address}"))?;
     stream.set_nodelay(true)?;
@@ -86,15 +104,18 @@ async fn converse(
     let mut buffer = vec![0; 8192];
     let mut frame = Vec::with_capacity(600);
     let mut number = 0_u64;
-    while Instant::now() < until {
+    while started.elapsed() < load.duration {
         number += 1;
-        let control = format!("{run}{connection:x}X{number:x}");
+        let sent = match &mut pace {
+            Some(pace) => pace.next().await,
+            None => Instant::now(),
+        };
+        let control = format!("{run}{connection:x}X{number:x}T{:x}", sent.duration_since(*BEGUN).as_micros());
         let patient = 100_000 + (connection as u64) * 1000 + number % 50;
         frame.clear();
         frame.push(0x0b);
         frame.extend_from_slice(result_message(&control, patient).as_bytes());
         frame.extend_from_slice(&[FRAME_END, b'\r']);
-        let sent = Instant::now();
         stream.write_all(&frame).await?;
         let length = tokio::time::timeout(ANSWER_TIMEOUT, read_frame(&mut stream, &mut buffer))
             .await
@@ -103,6 +124,35 @@ async fn converse(
         check_answer(&buffer[..length], &control)?;
     }
     Ok(latencies)
+}
+
+/// When a connection of many sends next, so that all together keep a rate.
+struct Pace {
+    due: Instant,
+    interval: Duration,
+}
+
+impl Pace {
+    fn new(started: Instant, connection: usize, connections: usize, rate: f64) -> Self {
+        #[expect(clippy::cast_precision_loss, reason = "a few hundred connections")]
+        let (place, of) = (connection as f64, connections as f64);
+        Self {
+            due: started + Duration::from_secs_f64(place / rate),
+            interval: Duration::from_secs_f64(of / rate),
+        }
+    }
+
+    /// Waits; gives the instant to count from. A message that waited for the answer before it counts from when it was
+    /// due; one that slept, from when it woke, since a timer is late by up to a millisecond.
+    async fn next(&mut self) -> Instant {
+        let due = self.due;
+        self.due += self.interval;
+        if Instant::now() >= due {
+            return due;
+        }
+        tokio::time::sleep_until(due.into()).await;
+        Instant::now()
+    }
 }
 
 fn check_answer(answer: &[u8], control: &str) -> anyhow::Result<()> {
@@ -138,8 +188,35 @@ async fn read_frame(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> anyhow::Res
 pub(crate) struct Sink {
     /// Where it listens.
     pub(crate) address: String,
-    received: Arc<AtomicU64>,
+    arrivals: Arc<Arrivals>,
     stop: CancellationToken,
+}
+
+/// What came to the sink.
+#[derive(Default)]
+struct Arrivals {
+    count: AtomicU64,
+    /// From sent to here, since they were last taken.
+    times: Mutex<Vec<Duration>>,
+}
+
+impl Arrivals {
+    /// A message came; its control id says when it was sent.
+    fn note(&self, control: &[u8]) {
+        let sent = control.iter().rposition(|byte| *byte == b'T').and_then(|at| {
+            u64::from_str_radix(std::str::from_utf8(&control[at + 1..]).ok()?, 16)
+                .ok()
+                .map(Duration::from_micros)
+        });
+        if let Some(sent) = sent {
+            self.times().push(BEGUN.elapsed().saturating_sub(sent));
+        }
+        self.count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn times(&self) -> std::sync::MutexGuard<'_, Vec<Duration>> {
+        self.times.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Sink {
@@ -148,9 +225,9 @@ impl Sink {
         let listener =
             TcpListener::bind(address).await.with_context(|| format!("could not listen on {address}"))?;
         let address = listener.local_addr()?.to_string();
-        let received = Arc::new(AtomicU64::new(0));
+        let arrivals = Arc::new(Arrivals::default());
         let stop = CancellationToken::new();
-        let (counter, stopped) = (received.clone(), stop.clone());
+        let (counter, stopped) = (arrivals.clone(), stop.clone());
         tokio::spawn(async move {
             loop {
                 tokio::select! {
@@ -168,11 +245,16 @@ impl Sink {
                 }
             }
         });
-        Ok(Self { address, received, stop })
+        Ok(Self { address, arrivals, stop })
     }
 
     pub(crate) fn received(&self) -> u64 {
-        self.received.load(Ordering::Relaxed)
+        self.arrivals.count.load(Ordering::Relaxed)
+    }
+
+    /// From sent to received, of all that came since this was last asked.
+    pub(crate) fn take_times(&self) -> Latencies {
+        Latencies::new(std::mem::take(&mut *self.arrivals.times()))
     }
 
     pub(crate) fn close(&self) {
@@ -180,7 +262,7 @@ impl Sink {
     }
 }
 
-async fn take_all(mut stream: TcpStream, counter: Arc<AtomicU64>) -> anyhow::Result<()> {
+async fn take_all(mut stream: TcpStream, arrivals: Arc<Arrivals>) -> anyhow::Result<()> {
     stream.set_nodelay(true)?;
     let mut buffer = Vec::with_capacity(16 * 1024);
     loop {
@@ -194,7 +276,7 @@ async fn take_all(mut stream: TcpStream, counter: Arc<AtomicU64>) -> anyhow::Res
             answer.extend_from_slice(b"|P|2.5.1\rMSA|AA|");
             answer.extend_from_slice(&control);
             answer.extend_from_slice(b"\r\x1c\r");
-            counter.fetch_add(1, Ordering::Relaxed);
+            arrivals.note(&control);
             stream.write_all(&answer).await?;
             let next = (end + 2).min(buffer.len());
             buffer.drain(..next);

@@ -4,6 +4,7 @@
 
 mod limits;
 mod load;
+mod outside;
 mod process;
 
 use std::path::{Path, PathBuf};
@@ -15,7 +16,7 @@ use sqlx::{Connection as _, PgConnection};
 
 use crate::cli;
 use crate::postgres::PrivatePostgres;
-use load::{Measured, Sink};
+use load::{Latencies, Load, Measured, Sink};
 
 /// The site that is measured, shipped with the program.
 const SITE: [(&str, &str); 3] = [
@@ -33,6 +34,9 @@ const DRAINED_WITHIN: Duration = Duration::from_secs(120);
 /// Whatever keeps the server from running; a wrong or missing acknowledgment.
 pub(crate) async fn run(options: &cli::Bench) -> anyhow::Result<()> {
     let duration = Duration::from_secs(options.seconds);
+    if let Some(target) = &options.target {
+        return outside::measure(target, duration).await;
+    }
     let folder = tempfile::Builder::new().prefix("orderly-bench").tempdir_in("/tmp")?;
     std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
     let postgres = PrivatePostgres::start(folder.path())?;
@@ -68,21 +72,38 @@ async fn measure(
         started.elapsed().as_millis(),
         mebibytes(process::resident_kib(server.id()))
     );
-    println!(
-        "{:<24} {:>11} {:>9} {:>9} {:>11} {:>11} {:>10} {:>9}",
-        "", "messages/s", "p50 ms", "p99 ms", "engine us", "Postgres us", "WAL bytes", "of limit"
-    );
-    for connections in [1, 8, 64] {
-        let row = Row::measure(&server, postgres, &sink, Behind::Nothing, connections, duration).await?;
+    Row::print_head();
+    let bench = Bench { server: &server, postgres, sink: &sink };
+    let mut tenth = None;
+    for connections in [1, 8, 64, 256] {
+        let load = Load { connections, duration, rate: None };
+        let row = bench.measure(Behind::Nothing, load).await?;
         row.print(&format!("receive to ACK, {connections}"), row.acknowledged.per_second(), storage.receive);
+        if connections == 64 {
+            tenth = Some((Behind::Nothing, row.acknowledged.per_second() / 10.0));
+        }
     }
+    let mut tenths: Vec<(Behind, f64)> = tenth.into_iter().collect();
     for connections in &options.flow_connections {
-        let row = Row::measure(&server, postgres, &sink, Behind::Flow, *connections, duration).await?;
+        let load = Load { connections: *connections, duration, rate: None };
+        let row = bench.measure(Behind::Flow, load).await?;
         row.print(&format!("full flow, {connections}"), row.delivered_per_second, storage.flow);
+        if tenths.len() < 2 {
+            tenths.push((Behind::Flow, row.delivered_per_second / 10.0));
+        }
+    }
+    for (behind, rate) in tenths {
+        let row = bench.measure(behind, Load { connections: 64, duration, rate: Some(rate) }).await?;
+        let (name, limit) = match behind {
+            Behind::Nothing => ("ACK at a tenth, 64", storage.receive),
+            Behind::Flow => ("flow at a tenth, 64", storage.flow),
+        };
+        row.print(name, row.acknowledged.per_second(), limit);
     }
     println!("\nresident {:.1} MiB at the end", mebibytes(process::resident_kib(server.id())));
     println!(
-        "receive to ACK: stored, routed to a send port on hold, acknowledged; the flow does not run behind it."
+        "receive to ACK: stored, routed to a send port on hold, acknowledged; the flow does not run behind it.\n\
+         arrived: from sent to received at the other end. batch: messages a transaction that receives, orchestrates, delivers."
     );
     sink.close();
     Ok(())
@@ -100,21 +121,26 @@ enum Behind {
 /// One measurement: everything that was sent and has a flow behind it has also been delivered when it ends.
 struct Row {
     acknowledged: Measured,
+    arrived: Latencies,
+    /// Messages a transaction: T1, T2, T3.
+    batches: [f64; 3],
     delivered_per_second: f64,
     engine_us: f64,
     postgres_us: f64,
     wal_bytes: f64,
 }
 
-impl Row {
-    async fn measure(
-        server: &Running,
-        postgres: &PrivatePostgres,
-        sink: &Sink,
-        behind: Behind,
-        connections: usize,
-        duration: Duration,
-    ) -> anyhow::Result<Self> {
+/// What is measured and what it is measured with.
+struct Bench<'a> {
+    server: &'a Running,
+    postgres: &'a PrivatePostgres,
+    sink: &'a Sink,
+}
+
+impl Bench<'_> {
+    async fn measure(&self, behind: Behind, load: Load) -> anyhow::Result<Row> {
+        let (server, postgres, sink) = (self.server, self.postgres, self.sink);
+        drop(sink.take_times());
         let before = Usage::now(server, postgres).await?;
         let (received, started) = (sink.received(), Instant::now());
         let run = format!("B{:x}", started_at_micros());
@@ -122,10 +148,10 @@ impl Row {
             Behind::Nothing => &server.store,
             Behind::Flow => &server.hub,
         };
-        let acknowledged = load::generate(address, &run, connections, duration).await?;
+        let acknowledged = load::generate(address, &run, load).await?;
         while behind == Behind::Flow && sink.received() < received + acknowledged.messages {
             anyhow::ensure!(
-                started.elapsed() < duration + DRAINED_WITHIN,
+                started.elapsed() < load.duration + DRAINED_WITHIN,
                 "not everything that was acknowledged was delivered"
             );
             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -133,7 +159,12 @@ impl Row {
         let elapsed = started.elapsed();
         let after = Usage::now(server, postgres).await?;
         let messages = as_float(acknowledged.messages);
-        Ok(Self {
+        let per_block =
+            |place: usize| messages / as_float((after.blocks[place] - before.blocks[place]).max(1));
+        let of_flow = |place: usize| if behind == Behind::Flow { per_block(place) } else { 0.0 };
+        Ok(Row {
+            arrived: sink.take_times(),
+            batches: [per_block(0), of_flow(1), of_flow(2)],
             delivered_per_second: messages / elapsed.as_secs_f64(),
             engine_us: (after.engine - before.engine).as_secs_f64() * 1e6 / messages,
             postgres_us: (after.postgres - before.postgres).as_secs_f64() * 1e6 / messages,
@@ -141,17 +172,38 @@ impl Row {
             acknowledged,
         })
     }
+}
+
+impl Row {
+    fn print_head() {
+        println!(
+            "{:<20} {:>10} {:>16} {:>16} {:>9} {:>11} {:>9} {:>8} {:>11}",
+            "",
+            "messages/s",
+            "ACK p50, p99 ms",
+            "arrived p50, p99",
+            "engine us",
+            "Postgres us",
+            "WAL bytes",
+            "of limit",
+            "batch"
+        );
+    }
 
     fn print(&self, name: &str, per_second: f64, limit: f64) {
-        let milliseconds = |duration: Duration| duration.as_secs_f64() * 1e3;
+        let times = |latencies: &Latencies| {
+            let milliseconds = |percent| latencies.percentile(percent).as_secs_f64() * 1e3;
+            format!("{:.2} {:.2}", milliseconds(50), milliseconds(99))
+        };
         println!(
-            "{name:<24} {per_second:>11.0} {:>9.2} {:>9.2} {:>11.0} {:>11.0} {:>10.0} {:>8.0}%",
-            milliseconds(self.acknowledged.percentile(50)),
-            milliseconds(self.acknowledged.percentile(99)),
+            "{name:<20} {per_second:>10.0} {:>16} {:>16} {:>9.0} {:>11.0} {:>9.0} {:>7.0}% {:>11}",
+            times(&self.acknowledged.latencies),
+            times(&self.arrived),
             self.engine_us,
             self.postgres_us,
             self.wal_bytes,
-            100.0 * per_second / limit
+            100.0 * per_second / limit,
+            self.batches.map(|rows| format!("{rows:.0}")).join("/"),
         );
     }
 }
@@ -160,6 +212,8 @@ struct Usage {
     engine: Duration,
     postgres: Duration,
     wal: u64,
+    /// Transactions that received, orchestrated and delivered: each wrote one block.
+    blocks: [u64; 3],
 }
 
 impl Usage {
@@ -168,8 +222,21 @@ impl Usage {
         let wal: i64 = sqlx::query_scalar("SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint")
             .fetch_one(&mut connection)
             .await?;
+        let mut blocks = [0; 3];
+        for (place, purpose) in ["publish", "orchestrate", "deliver"].into_iter().enumerate() {
+            let written: i64 = sqlx::query_scalar(
+                "SELECT coalesce(sum((SELECT max(number) FROM audit_block b WHERE b.chain = c.id)), 0)::bigint
+                   FROM audit_chain c
+                  WHERE c.purpose = $1",
+            )
+            .bind(purpose)
+            .fetch_one(&mut connection)
+            .await?;
+            blocks[place] = written.unsigned_abs();
+        }
         connection.close().await?;
         Ok(Self {
+            blocks,
             engine: process::cpu_of(server.id()),
             postgres: process::cpu_of_tree(postgres.process_id()?),
             wal: wal.unsigned_abs(),
