@@ -58,7 +58,7 @@ COMMENT ON COLUMN interchange_item.code IS 'Empty when it was routed; else why n
 CREATE INDEX interchange_item_message ON interchange_item (message_id);
 
 CREATE FUNCTION record_items(p_interchange bigint[], p_number integer[], p_message bigint[], p_code text[]) RETURNS integer
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql STRICT AS $$
 DECLARE
     v_new integer;
 BEGIN

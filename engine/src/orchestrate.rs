@@ -396,12 +396,20 @@ impl Mover {
         let shared = self.shared.clone();
         let current = shared.running.load_full();
         let now = shared.store.clock().now();
-        let items: Vec<Item> = batch
+        let timers: Vec<Item> = batch
             .iter()
-            .map(|moved| match moved {
-                Moved::Item(item) => item.as_ref().clone(),
-                Moved::Timer { instance, token } => load::of_timer(*instance, *token),
+            .filter_map(|moved| match moved {
+                Moved::Timer { instance, token } => Some(load::of_timer(*instance, *token)),
+                Moved::Item(_) => None,
             })
+            .collect();
+        let items: Vec<&Item> = batch
+            .iter()
+            .filter_map(|moved| match moved {
+                Moved::Item(item) => Some(item.as_ref()),
+                Moved::Timer { .. } => None,
+            })
+            .chain(&timers)
             .collect();
         let loaded =
             load::load(&mut self.connection, &shared.store, &shared.versions, &current, &items).await?;

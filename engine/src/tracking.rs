@@ -278,6 +278,9 @@ pub struct AnswerTrace {
     pub sha256: [u8; 32],
 }
 
+/// Bytes of a usual detail.
+const DETAIL_USUAL: usize = 192;
+
 impl Detail {
     /// The stored form: a format byte and postcard; nothing for [`Detail::None`].
     #[must_use]
@@ -285,7 +288,10 @@ impl Detail {
         match self {
             Self::None => None,
             other => {
-                Some(postcard::to_extend(other, vec![1]).expect("a tracking detail holds only plain values"))
+                // Room for a usual one at once: growing byte by byte costs more than the encoding.
+                let mut bytes = Vec::with_capacity(DETAIL_USUAL);
+                bytes.push(1);
+                Some(postcard::to_extend(other, bytes).expect("a tracking detail holds only plain values"))
             }
         }
     }
@@ -319,29 +325,59 @@ impl Rows {
     pub(crate) fn of<'a>(at: DateTime<Utc>, node: i16, entries: impl Iterator<Item = &'a Entry>) -> Self {
         let mut rows = Self::default();
         for entry in entries {
-            let row = audit::Row {
-                at,
-                node,
-                kind: entry.kind as i16,
-                message: entry.message.map(|id| id.0),
-                instance: entry.instance.map(|id| id.0),
-                subscriber: entry.subscriber,
-                task: entry.task.map(|id| id.0),
-                person: entry.person.clone(),
-                config_version: entry.config_version,
-                detail: entry.detail.encode(),
-            };
-            rows.leaves.push(row.leaf());
-            rows.kind.push(row.kind);
-            rows.message.push(row.message);
-            rows.instance.push(row.instance);
-            rows.subscriber.push(row.subscriber);
-            rows.task.push(row.task);
-            rows.person.push(row.person);
-            rows.config_version.push(row.config_version);
-            rows.detail.push(row.detail);
+            rows.push_entry((at, node), entry);
         }
         rows
+    }
+
+    pub(crate) fn push_entry(&mut self, (at, node): (DateTime<Utc>, i16), entry: &Entry) {
+        self.push(audit::Row {
+            at,
+            node,
+            kind: entry.kind as i16,
+            message: entry.message.map(|id| id.0),
+            instance: entry.instance.map(|id| id.0),
+            subscriber: entry.subscriber,
+            task: entry.task.map(|id| id.0),
+            person: entry.person.clone(),
+            config_version: entry.config_version,
+            detail: entry.detail.encode(),
+        });
+    }
+
+    /// An entry that is only about a message, without taking its detail.
+    pub(crate) fn push_about(
+        &mut self,
+        (at, node): (DateTime<Utc>, i16),
+        kind: Kind,
+        message: MessageId,
+        config_version: i64,
+        detail: &Detail,
+    ) {
+        self.push(audit::Row {
+            at,
+            node,
+            kind: kind as i16,
+            message: Some(message.0),
+            instance: None,
+            subscriber: None,
+            task: None,
+            person: None,
+            config_version,
+            detail: detail.encode(),
+        });
+    }
+
+    fn push(&mut self, row: audit::Row) {
+        self.leaves.push(row.leaf());
+        self.kind.push(row.kind);
+        self.message.push(row.message);
+        self.instance.push(row.instance);
+        self.subscriber.push(row.subscriber);
+        self.task.push(row.task);
+        self.person.push(row.person);
+        self.config_version.push(row.config_version);
+        self.detail.push(row.detail);
     }
 }
 

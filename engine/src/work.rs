@@ -185,11 +185,16 @@ pub struct RetryOverride {
     pub errors: Vec<String>,
 }
 
+/// Bytes of a usual detail.
+const DETAIL_USUAL: usize = 64;
+
 impl Detail {
     /// The stored form: a format byte and postcard.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        postcard::to_extend(self, vec![1]).expect("a work detail holds only plain values")
+        let mut bytes = Vec::with_capacity(DETAIL_USUAL);
+        bytes.push(1);
+        postcard::to_extend(self, bytes).expect("a work detail holds only plain values")
     }
 
     /// Reads the stored form.

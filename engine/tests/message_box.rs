@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use orderly_engine::audit;
 use orderly_engine::delivery::Outcome;
-use orderly_engine::message_box::Published;
+use orderly_engine::message_box::{DuplicateKey, Published};
 use support::{accepted, database, drain, incoming, ports, serve, start};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -43,7 +43,8 @@ async fn eight_publishers_make_dense_sequences_in_every_lane() {
             for number in 0..100 {
                 let message =
                     incoming(&engine, &["ward"], &format!("{publisher}-{number}"), &format!("p{number}"));
-                engine.message_box().publish(publisher, message).await.unwrap();
+                // Neighbours share a committer; these do not.
+                engine.message_box().publish(publisher * 128, message).await.unwrap();
             }
         })
     });
@@ -62,6 +63,23 @@ async fn eight_publishers_make_dense_sequences_in_every_lane() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_control_ids_whose_keys_collide_are_both_stored() {
+    let engine = start(&database().await, ports(&["ward"])).await;
+    let publish = async |control_id: &str| {
+        let mut message = incoming(&engine, &["ward"], control_id, "p1");
+        message.duplicate = Some(DuplicateKey(7));
+        engine.message_box().publish(1, message).await.unwrap()
+    };
+    assert_eq!(publish("a").await, Published::Stored);
+    assert_eq!(publish("b").await, Published::Stored);
+    assert!(matches!(publish("a").await, Published::Repeat { same_content: true, .. }));
+    // In one batch, or in two: the committer takes what is there.
+    let together = tokio::join!(publish("c"), publish("d"), publish("e"));
+    assert_eq!(together, (Published::Stored, Published::Stored, Published::Stored));
+    engine.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_same_key_sent_at_once_is_stored_once() {
     let engine = start(&database().await, ports(&["ward"])).await;
     let mut sent = serve(&engine, accepted);
@@ -69,7 +87,7 @@ async fn the_same_key_sent_at_once_is_stored_once() {
         let engine = engine.clone();
         tokio::spawn(async move {
             let message = incoming(&engine, &["ward"], "same", "p1");
-            engine.message_box().publish(committer, message).await.unwrap()
+            engine.message_box().publish(committer * 128, message).await.unwrap()
         })
     });
     let mut stored = 0;

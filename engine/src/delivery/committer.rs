@@ -14,7 +14,7 @@ use super::columns::{KeptColumns, RangeColumns};
 use super::{Done, Shared, UNCONFIRMED_MAX};
 use crate::audit::{Chain, Purpose};
 use crate::lane::{Item, Range};
-use crate::store::Error;
+use crate::store::{Error, unless_empty};
 use crate::tracking::Rows;
 use crate::work;
 
@@ -375,6 +375,7 @@ impl Committer {
             batch.parked.lane.iter().flatten().copied().chain(released_lanes.iter().copied()).collect();
         locked.sort_unstable();
         locked.dedup();
+        let closed: (Vec<i64>, Vec<i64>, Vec<i32>) = batch.closed.iter().copied().collect();
         let kept = KeptColumns::of(batch);
         let row = sqlx::query!(
             r#"WITH claimed AS MATERIALIZED (SELECT claim_ranges($1, $2, $3, $4, $5) AS n),
@@ -392,14 +393,14 @@ impl Committer {
                     SELECT record_tracking($7, $46, $47, $48, $49, $50, $51, $52, $53, $54, $55, $56, $57, $58, $59) AS n,
                            held
                       FROM closed)
-               SELECT append_work($7, $60, $61, $62, $63, $64, $65, $66, $67, $68) AS "tails!", held AS "held!"
+               SELECT append_work($7, $60, $61, $62, $63, $64, $65, $66, $67, $68) AS "tails!", coalesce(held, '{}') AS "held!"
                  FROM tracked"#,
             &ranges.lane,
             &ranges.from,
             &ranges.to,
             &ranges.to_created_at,
             &ranges.epoch,
-            &locked,
+            unless_empty(&locked),
             now,
             &kept.id,
             &kept.retention,
@@ -413,32 +414,32 @@ impl Committer {
             &kept.sha256 as _,
             &kept.no_bytes as _,
             &kept.body as _,
-            &batch.parked.id,
-            &batch.parked.lane as _,
-            &batch.parked.subscriber as _,
-            &batch.parked.sequence,
-            &batch.parked.kind,
-            &batch.parked.subject,
-            &batch.parked.key,
-            &batch.parked.instance as _,
-            &batch.parked.detail as _,
-            &batch.parked.state,
-            &batch.parked.attempt,
-            &batch.parked.due_at as _,
-            &batch.parked.code,
-            &batch.parked.reason,
-            &batch.changed.id,
-            &batch.changed.state,
-            &batch.changed.attempt,
-            &batch.changed.due_at as _,
-            &batch.changed.code,
-            &batch.changed.reason,
-            &batch.unparked,
-            &released_lanes,
-            &released_keys,
-            &batch.closed.iter().map(|closed| closed.0).collect::<Vec<_>>(),
-            &batch.closed.iter().map(|closed| closed.1).collect::<Vec<_>>(),
-            &batch.closed.iter().map(|closed| closed.2).collect::<Vec<_>>(),
+            unless_empty(&batch.parked.id),
+            unless_empty(&batch.parked.lane) as _,
+            unless_empty(&batch.parked.subscriber) as _,
+            unless_empty(&batch.parked.sequence),
+            unless_empty(&batch.parked.kind),
+            unless_empty(&batch.parked.subject),
+            unless_empty(&batch.parked.key),
+            unless_empty(&batch.parked.instance) as _,
+            unless_empty(&batch.parked.detail) as _,
+            unless_empty(&batch.parked.state),
+            unless_empty(&batch.parked.attempt),
+            unless_empty(&batch.parked.due_at) as _,
+            unless_empty(&batch.parked.code),
+            unless_empty(&batch.parked.reason),
+            unless_empty(&batch.changed.id),
+            unless_empty(&batch.changed.state),
+            unless_empty(&batch.changed.attempt),
+            unless_empty(&batch.changed.due_at) as _,
+            unless_empty(&batch.changed.code),
+            unless_empty(&batch.changed.reason),
+            unless_empty(&batch.unparked),
+            unless_empty(&released_lanes),
+            unless_empty(&released_keys),
+            unless_empty(&closed.0),
+            unless_empty(&closed.1),
+            unless_empty(&closed.2),
             store.slot(),
             &rows.kind,
             &rows.message as _,

@@ -1,21 +1,20 @@
 //! The transaction T1: receive keys, bodies, refusals, tracking with its audit block, work; one round trip.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use sqlx::{Connection, PgConnection};
 
 use super::publish::Request;
+use super::repeat::{First, is_known_key, sort_out, split_repeats};
 use super::{DuplicateKey, Error, Incoming, Published, SettledRows};
-use crate::adapter::mllp::Place;
 use crate::audit::{Chain, Purpose};
-use crate::ids::MessageId;
 use crate::lane::{Item, Lanes};
 use crate::notice::{Notice, Notices};
 use crate::parked;
-use crate::store::{self, Store};
-use crate::tracking::{Detail, Entry, Kind, Rows};
+use crate::store::{self, Store, unless_empty};
+use crate::tracking::{Detail, Kind, Rows};
 use crate::work::{self, NewWork};
 
 /// How long a committer tries to find out whether its commit happened.
@@ -26,18 +25,11 @@ const CLASHES_MAX: u32 = 2;
 
 /// One committer with its connection and its audit chain.
 pub(super) struct Committer {
-    store: Store,
+    pub(super) store: Store,
     lanes: Lanes,
     notices: Notices,
-    connection: PgConnection,
+    pub(super) connection: PgConnection,
     chain: Chain,
-}
-
-/// A first message of a key, as the database or the batch knows it.
-#[derive(Clone, Copy)]
-struct First {
-    message: MessageId,
-    sha256: [u8; 32],
 }
 
 impl Committer {
@@ -65,30 +57,26 @@ impl Committer {
             }
             match self.write(&batch).await {
                 Ok(()) => break,
-                Err(error) if error.sql_state().as_deref() == Some("OB001") => {
-                    match self.known(&batch).await {
-                        Ok((known, places)) => {
-                            let there = |request: &Request| {
-                                request
-                                    .incoming
-                                    .place
-                                    .is_some_and(|place| places.contains(&(place.interchange, place.number)))
-                            };
-                            let (old, fresh) = batch.into_iter().partition::<Vec<_>, _>(there);
-                            taken.extend(old);
-                            batch = fresh;
-                            let (fresh, old) = batch.into_iter().partition::<Vec<_>, _>(|request| {
-                                !request.incoming.duplicate.is_some_and(|key| known.contains_key(&key))
-                            });
-                            batch = fresh;
-                            repeats.extend(old.into_iter().map(|request| {
-                                let first = request.incoming.duplicate.map(|key| known[&key]);
-                                (request, first)
-                            }));
-                        }
-                        Err(error) => return self.refuse(batch, repeats, &error),
+                Err(error) if is_known_key(&error) => match self.known(&batch).await {
+                    // Nothing to sort out by: trying again would end the same way.
+                    Ok((known, places)) if known.is_empty() && places.is_empty() => {
+                        return self.refuse(batch, repeats, &error);
                     }
-                }
+                    Ok((known, places)) => {
+                        let there = |request: &Request| {
+                            request
+                                .incoming
+                                .place
+                                .is_some_and(|place| places.contains(&(place.interchange, place.number)))
+                        };
+                        let (old, fresh) = batch.into_iter().partition::<Vec<_>, _>(there);
+                        taken.extend(old);
+                        let (fresh, old) = sort_out(fresh, &known);
+                        batch = fresh;
+                        repeats.extend(old);
+                    }
+                    Err(error) => return self.refuse(batch, repeats, &error),
+                },
                 Err(error) if error.sql_state().as_deref() == Some("OB004") => {
                     taken.into_iter().for_each(|request: Request| request.reply.send(Ok(Published::Taken)));
                     return self.one_by_one(batch, repeats).await;
@@ -111,7 +99,7 @@ impl Committer {
         let stored = batch.iter().filter_map(|request| {
             Some((
                 request.incoming.duplicate?,
-                First { message: request.incoming.id, sha256: request.sha256 },
+                First { message: request.incoming.id, sha256: Some(request.sha256) },
             ))
         });
         let known =
@@ -143,48 +131,6 @@ impl Committer {
         }
     }
 
-    async fn answer_repeats(
-        &mut self,
-        repeats: Vec<(Request, Option<First>)>,
-        firsts: &HashMap<DuplicateKey, First>,
-    ) {
-        let mut entries = Vec::new();
-        let mut places = Vec::new();
-        let mut answers = Vec::new();
-        for (request, first) in repeats {
-            let first = first.or_else(|| firsts.get(&request.incoming.duplicate?).copied());
-            let Some(first) = first else {
-                let message = request.incoming.id;
-                let reason = "the message with the same key before it was not stored".to_owned();
-                answers.push((request, Err(Error::NotStored { message, reason })));
-                continue;
-            };
-            let same_content = first.sha256 == request.sha256;
-            let remote = match &request.incoming.detail {
-                Detail::Received { remote, .. } => remote.clone(),
-                _ => String::new(),
-            };
-            let detail = Detail::Repeat { same_content, remote };
-            entries.push(
-                Entry::new(Kind::RepeatAnswered, request.incoming.config_version, detail)
-                    .about(first.message),
-            );
-            if let Some(place) = request.incoming.place.filter(|_| same_content) {
-                places.push((place, first.message));
-            }
-            answers.push((request, Ok(Published::Repeat { first: first.message, same_content })));
-        }
-        if !entries.is_empty() {
-            // The answer does not depend on the entry: the first message is stored, whatever happens here.
-            if let Err(error) = record(&self.store, &entries, &places).await {
-                tracing::warn!(error = &error as &dyn std::error::Error, "Could not track repeats");
-            }
-        }
-        for (request, answer) in answers {
-            request.reply.send(answer);
-        }
-    }
-
     fn refuse(&self, batch: Vec<Request>, repeats: Vec<(Request, Option<First>)>, error: &store::Error) {
         tracing::error!(
             error = error as &dyn std::error::Error,
@@ -203,30 +149,28 @@ impl Committer {
         let begun = Instant::now();
         let now = self.store.clock().now();
         let columns = Columns::of(batch);
-        let entries = entries(batch);
-        let rows = Rows::of(now, self.store.slot(), entries.iter());
+        let rows = rows(batch, now, self.store.slot());
         let block = self.chain.seal(now, &rows.leaves);
         let new_work = new_work(batch);
         let settled = settled(batch);
         let work = work::Columns::of(new_work.iter().map(|(_, work)| work), |lane| self.lanes.newest(lane));
         let parked = self.parked(batch);
         let tails = sqlx::query_scalar!(
-            r#"WITH keys AS MATERIALIZED (SELECT remember_keys($1::date, $2, $3, $4) AS n),
+            r#"WITH keys AS MATERIALIZED (SELECT remember_keys($1::date, $2, $3) AS n),
                     messages AS MATERIALIZED (
-                    SELECT store_messages($5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) AS n FROM keys),
-                    items AS MATERIALIZED (SELECT record_items($56, $57, $58, $59) AS n FROM messages),
+                    SELECT store_messages($4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) AS n FROM keys),
+                    items AS MATERIALIZED (SELECT record_items($55, $56, $57, $58) AS n FROM messages),
                     refused AS MATERIALIZED (
-                    SELECT park_work($5, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31) AS n
+                    SELECT park_work($4, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30) AS n
                       FROM items),
                     tracked AS MATERIALIZED (
-                    SELECT record_tracking($5, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42, $43, $44, $45) AS n
+                    SELECT record_tracking($4, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42, $43, $44) AS n
                       FROM refused),
-                    settled AS MATERIALIZED (SELECT settle($5, $55) AS n FROM tracked)
-               SELECT append_work($5, $46, $47, $48, $49, $50, $51, $52, $53, $54) AS "tails!" FROM settled"#,
+                    settled AS MATERIALIZED (SELECT settle($4, $54) AS n FROM tracked)
+               SELECT append_work($4, $45, $46, $47, $48, $49, $50, $51, $52, $53) AS "tails!" FROM settled"#,
             now.date_naive(),
-            &columns.key as _,
-            &columns.key_message,
-            &columns.key_sha256 as _,
+            &columns.keys.0,
+            &columns.keys.1,
             now,
             &columns.id,
             &columns.retention,
@@ -240,20 +184,20 @@ impl Committer {
             &columns.sha256 as _,
             &columns.context as _,
             &columns.body as _,
-            &parked.id,
-            &parked.lane as _,
-            &parked.subscriber as _,
-            &parked.sequence,
-            &parked.kind,
-            &parked.subject,
-            &parked.key,
-            &parked.instance as _,
-            &parked.detail as _,
-            &parked.state,
-            &parked.attempt,
-            &parked.due_at as _,
-            &parked.code,
-            &parked.reason,
+            unless_empty(&parked.id),
+            unless_empty(&parked.lane) as _,
+            unless_empty(&parked.subscriber) as _,
+            unless_empty(&parked.sequence),
+            unless_empty(&parked.kind),
+            unless_empty(&parked.subject),
+            unless_empty(&parked.key),
+            unless_empty(&parked.instance) as _,
+            unless_empty(&parked.detail) as _,
+            unless_empty(&parked.state),
+            unless_empty(&parked.attempt),
+            unless_empty(&parked.due_at) as _,
+            unless_empty(&parked.code),
+            unless_empty(&parked.reason),
             self.store.slot(),
             &rows.kind,
             &rows.message as _,
@@ -278,10 +222,10 @@ impl Committer {
             &work.instance as _,
             &work.detail as _,
             settled,
-            &columns.interchange,
-            &columns.number,
-            &columns.item,
-            &columns.item_code as _,
+            unless_empty(&columns.interchange),
+            unless_empty(&columns.number),
+            unless_empty(&columns.item),
+            unless_empty(&columns.item_code) as _,
         )
         .fetch_one(&mut self.connection)
         .await?;
@@ -289,19 +233,19 @@ impl Committer {
         metrics::histogram!("orderly_transaction_seconds", "transaction" => "publish")
             .record(begun.elapsed().as_secs_f64());
         metrics::histogram!("orderly_batch_rows", "transaction" => "publish").record(batch.len() as f64);
-        self.hand_over(batch, &new_work, &work, &tails, now);
+        self.hand_over(batch, new_work, &work, &tails, now);
         Ok(())
     }
 
     fn hand_over(
         &self,
         batch: &[Request],
-        new_work: &[(&Incoming, NewWork)],
+        new_work: Vec<(&Incoming, NewWork)>,
         columns: &work::Columns,
         tails: &[i64],
         now: DateTime<Utc>,
     ) {
-        let items = new_work.iter().enumerate().map(|(index, (incoming, work))| Item {
+        let items = new_work.into_iter().enumerate().map(|(index, (incoming, work))| Item {
             lane: work.lane,
             sequence: columns.sequence(tails, index),
             created_at: now,
@@ -309,7 +253,7 @@ impl Committer {
             subject: work.subject,
             key: work.key,
             instance: work.instance.map(|instance| instance.0),
-            detail: work.detail.clone(),
+            detail: work.detail,
             message: incoming.parsed.clone(),
         });
         self.lanes.hand_over(items);
@@ -349,59 +293,6 @@ impl Committer {
             }
         }
         columns
-    }
-
-    /// Keys and places of the batch that are there already.
-    async fn known(
-        &mut self,
-        batch: &[Request],
-    ) -> Result<(HashMap<DuplicateKey, First>, HashSet<(i64, i32)>), store::Error> {
-        let (interchanges, numbers): (Vec<i64>, Vec<i32>) = batch
-            .iter()
-            .filter_map(|request| request.incoming.place)
-            .map(|at| (at.interchange, at.number))
-            .unzip();
-        let places = match interchanges.is_empty() {
-            true => Vec::new(),
-            false => {
-                sqlx::query!(
-                    "SELECT i.interchange, i.number
-                       FROM unnest($1::bigint[], $2::integer[]) AS u(interchange, number)
-                       JOIN interchange_item i ON i.interchange = u.interchange AND i.number = u.number",
-                    &interchanges,
-                    &numbers
-                )
-                .fetch_all(&mut self.connection)
-                .await?
-            }
-        };
-        let places = places.into_iter().map(|row| (row.interchange, row.number)).collect();
-        Ok((self.known_keys(batch).await?, places))
-    }
-
-    async fn known_keys(&mut self, batch: &[Request]) -> Result<HashMap<DuplicateKey, First>, store::Error> {
-        let keys: Vec<&[u8]> = batch
-            .iter()
-            .filter_map(|request| request.incoming.duplicate.as_ref().map(|key| &key.0[..]))
-            .collect();
-        let today = self.store.clock().now().date_naive();
-        let rows = sqlx::query!(
-            "SELECT key, message_id, body_sha256 FROM duplicate WHERE day BETWEEN $1::date - 1 AND $1::date AND key = ANY ($2)",
-            today,
-            &keys as _
-        )
-        .fetch_all(&mut self.connection)
-        .await?;
-        Ok(rows
-            .into_iter()
-            .filter_map(|row| {
-                let key = DuplicateKey(row.key.try_into().ok()?);
-                Some((
-                    key,
-                    First { message: MessageId(row.message_id), sha256: row.body_sha256.try_into().ok()? },
-                ))
-            })
-            .collect())
     }
 
     /// The connection broke during the commit. Keeps in `batch` what is found stored; the rest is answered as unknown,
@@ -445,54 +336,24 @@ impl Committer {
     }
 }
 
-async fn record(store: &Store, entries: &[Entry], places: &[(Place, MessageId)]) -> Result<(), store::Error> {
-    let mut tx = store.begin("publish: track repeats").await?;
-    if !places.is_empty() {
-        sqlx::query!(
-            "INSERT INTO interchange_item (interchange, number, message_id, code)
-             SELECT u.interchange, u.number, u.message, 'repeat'
-               FROM unnest($1::bigint[], $2::integer[], $3::bigint[]) AS u(interchange, number, message)
-                 ON CONFLICT DO NOTHING",
-            &places.iter().map(|(place, _)| place.interchange).collect::<Vec<_>>(),
-            &places.iter().map(|(place, _)| place.number).collect::<Vec<_>>(),
-            &places.iter().map(|(_, message)| message.0).collect::<Vec<_>>()
-        )
-        .execute(tx.connection())
-        .await?;
-    }
-    crate::tracking::record(&mut tx, entries).await?;
-    tx.commit().await
-}
-
-/// Keeps the first of each key; what repeats it within the batch is answered after the commit.
-fn split_repeats(batch: Vec<Request>) -> (Vec<Request>, Vec<(Request, Option<First>)>) {
-    let mut seen = std::collections::HashSet::new();
-    let mut repeats = Vec::new();
-    let mut firsts = Vec::with_capacity(batch.len());
-    for request in batch {
-        match request.incoming.duplicate {
-            Some(key) if !seen.insert(key) => repeats.push((request, None)),
-            _ => firsts.push(request),
-        }
-    }
-    (firsts, repeats)
-}
-
-fn entries(batch: &[Request]) -> Vec<Entry> {
-    let mut entries = Vec::with_capacity(batch.len());
+fn rows(batch: &[Request], now: DateTime<Utc>, node: i16) -> Rows {
+    let mut rows = Rows::default();
     for (incoming, sha256) in batch.iter().flat_map(Request::messages) {
-        let entry = |kind, detail| Entry::new(kind, incoming.config_version, detail).about(incoming.id);
-        entries.push(entry(Kind::Received, incoming.detail.clone()));
+        let mut push = |kind, detail: &Detail| {
+            rows.push_about((now, node), kind, incoming.id, incoming.config_version, detail);
+        };
+        push(Kind::Received, &incoming.detail);
         if let Some(refusal) = &incoming.parked {
             let kind =
                 if refusal.code == parked::NO_SUBSCRIBER { Kind::NotRouted } else { Kind::SuspendedAtDoor };
             let (code, text) = (refusal.code.clone(), refusal.reason.clone());
-            let detail = Detail::Cause { code, text, sha256: Some(*sha256) };
-            entries.push(entry(kind, detail));
+            push(kind, &Detail::Cause { code, text, sha256: Some(*sha256) });
         }
-        entries.extend(incoming.settles.entries.iter().cloned());
+        for entry in &incoming.settles.entries {
+            rows.push_entry((now, node), entry);
+        }
     }
-    entries
+    rows
 }
 
 /// What the batch changes in side tables, for `settle`; nothing for nearly all batches.
@@ -527,9 +388,8 @@ fn new_work(batch: &[Request]) -> Vec<(&Incoming, NewWork)> {
 /// Messages and keys as the arrays that the functions take.
 #[derive(Default)]
 struct Columns<'a> {
-    key: Vec<&'a [u8]>,
-    key_message: Vec<i64>,
-    key_sha256: Vec<&'a [u8]>,
+    /// Receive keys, ascending, and their messages.
+    keys: (Vec<i64>, Vec<i64>),
     id: Vec<i64>,
     retention: Vec<i16>,
     parent: Vec<Option<i64>>,
@@ -550,13 +410,14 @@ struct Columns<'a> {
 
 impl<'a> Columns<'a> {
     fn of(batch: &'a [Request]) -> Self {
-        let mut columns = Self::default();
+        let mut keys: Vec<(i64, i64)> = batch
+            .iter()
+            .flat_map(Request::messages)
+            .filter_map(|(incoming, _)| Some((incoming.duplicate?.0, incoming.id.0)))
+            .collect();
+        keys.sort_unstable();
+        let mut columns = Self { keys: keys.into_iter().unzip(), ..Self::default() };
         for (incoming, sha256) in batch.iter().flat_map(Request::messages) {
-            if let Some(key) = &incoming.duplicate {
-                columns.key.push(&key.0);
-                columns.key_message.push(incoming.id.0);
-                columns.key_sha256.push(sha256);
-            }
             columns.id.push(incoming.id.0);
             columns.retention.push(incoming.retention);
             columns.parent.push(incoming.parent.map(|parent| parent.0));

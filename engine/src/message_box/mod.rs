@@ -2,6 +2,7 @@
 
 mod commit;
 mod publish;
+mod repeat;
 pub mod subscription;
 mod types;
 

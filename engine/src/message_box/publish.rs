@@ -26,6 +26,10 @@ const BIG_BODY_BYTES: usize = 256 << 10;
 /// Messages that wait for a committer before callers wait for room.
 const QUEUE_MAX: usize = 4_096;
 
+/// Neighbouring connections that share a committer. One committer with large batches costs less than two with small
+/// ones; with more connections than this a second backend is worth it.
+const CONNECTIONS_TOGETHER: u64 = 128;
+
 /// A message on its way through a committer.
 pub(super) struct Request {
     pub(super) incoming: Incoming,
@@ -157,8 +161,8 @@ impl MessageBox {
         let committer = if incoming.body.len() > BIG_BODY_BYTES {
             &self.big
         } else {
-            let count = self.committers.len() as u64;
-            &self.committers[usize::try_from(committer_hash % count).unwrap_or_default()]
+            let (count, block) = (self.committers.len() as u64, committer_hash / CONNECTIONS_TOGETHER);
+            &self.committers[usize::try_from(block % count).unwrap_or_default()]
         };
         (committer, Request { incoming, sha256: hash, attached, reply })
     }

@@ -126,9 +126,10 @@ pub struct KeptFragment {
     pub messages: Vec<i64>,
 }
 
-/// 16-byte hash of receive port, MSH-3, MSH-4 and MSH-10.
+/// 8-byte hash of receive port, MSH-3, MSH-4 and MSH-10. Two control ids may share one, so a known key is only a
+/// repeat when the control ids are equal too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct DuplicateKey(pub [u8; 16]);
+pub struct DuplicateKey(pub i64);
 
 impl DuplicateKey {
     /// Hashes the parts, each with its length before it.
@@ -139,9 +140,9 @@ impl DuplicateKey {
             bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
             bytes.extend_from_slice(part.as_bytes());
         }
-        let mut key = [0; 16];
-        key.copy_from_slice(&crate::audit::sha256(&bytes)[..16]);
-        Self(key)
+        let mut key = [0; 8];
+        key.copy_from_slice(&crate::audit::sha256(&bytes)[..8]);
+        Self(i64::from_be_bytes(key))
     }
 }
 

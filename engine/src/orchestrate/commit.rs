@@ -11,7 +11,7 @@ use super::{Moved, Mover};
 use crate::delivery::RangeColumns;
 use crate::ids::TaskId;
 use crate::lane::{Item, Range};
-use crate::store::Error;
+use crate::store::{Error, only_if, unless_empty};
 use crate::timer::Due;
 use crate::tracking::{Detail as TrackDetail, Entry, Kind as TrackKind, Rows};
 use crate::work;
@@ -31,7 +31,8 @@ impl Mover {
         let columns = work::Columns::of(plan.work.iter(), |lane| shared.lanes.newest(lane));
         let tails = self.execute(&plan, &ranges, &columns, mails, now).await?;
         shared.lanes.committed(&ranges);
-        let items = plan.work.iter().enumerate().map(|(index, new)| Item {
+        let messages = &plan.messages;
+        let items = plan.work.into_iter().enumerate().map(|(index, new)| Item {
             lane: new.lane,
             sequence: columns.sequence(&tails, index),
             created_at: now,
@@ -39,8 +40,8 @@ impl Mover {
             subject: new.subject,
             key: new.key,
             instance: new.instance.map(|instance| instance.0),
-            detail: new.detail.clone(),
-            message: plan.messages.get(&new.subject).cloned(),
+            detail: new.detail,
+            message: messages.get(&new.subject).cloned(),
         });
         shared.lanes.hand_over(items);
         for (instance, token) in &plan.cancelled {
@@ -156,6 +157,7 @@ impl Mover {
         let ranges = RangeColumns::of(ranges);
         let waits = Waits::of(plan);
         let instances = Instances::of(plan);
+        let (has_instances, has_waits) = (instances.any(), waits.any());
         let messages = Messages::of(plan);
         let tasks = (!plan.tasks.is_empty())
             .then(|| serde_json::Value::Array(plan.tasks.iter().map(|task| task.row.clone()).collect()));
@@ -187,41 +189,41 @@ impl Mover {
             &ranges.to_created_at,
             &ranges.epoch,
             now,
-            &instances.id,
-            &instances.orchestration,
-            &instances.config_version,
-            &instances.lane,
-            &instances.turn,
-            &instances.next_turn,
-            &instances.state,
-            &instances.waiting as _,
-            &instances.suspend_code as _,
-            &instances.blob,
-            &instances.ended,
-            &instances.ended_turn,
-            &waits.fired.0,
-            &waits.fired.1,
-            &waits.cancelled.0,
-            &waits.cancelled.1,
-            &waits.timer_lane,
-            &waits.timer_due_at,
-            &waits.timer.0,
-            &waits.timer.1,
-            &waits.orchestration,
-            &waits.set as _,
-            &waits.key as _,
-            &waits.holder,
-            &waits.lane,
-            &waits.shared,
-            &waits.expect_message,
-            &waits.expect_instance,
-            &waits.expect_send,
-            &waits.expect_lane,
-            &waits.expect_control_id as _,
-            &waits.expect_port,
-            &waits.expect_kind as _,
-            &waits.withdrawn.0,
-            &waits.withdrawn.1,
+            only_if(has_instances, &instances.id),
+            only_if(has_instances, &instances.orchestration),
+            only_if(has_instances, &instances.config_version),
+            only_if(has_instances, &instances.lane),
+            only_if(has_instances, &instances.turn),
+            only_if(has_instances, &instances.next_turn),
+            only_if(has_instances, &instances.state),
+            only_if(has_instances, &instances.waiting) as _,
+            only_if(has_instances, &instances.suspend_code) as _,
+            only_if(has_instances, &instances.blob),
+            only_if(has_instances, &instances.ended),
+            only_if(has_instances, &instances.ended_turn),
+            unless_empty(&waits.fired.0),
+            unless_empty(&waits.fired.1),
+            only_if(has_waits, &waits.cancelled.0),
+            only_if(has_waits, &waits.cancelled.1),
+            only_if(has_waits, &waits.timer_lane),
+            only_if(has_waits, &waits.timer_due_at),
+            only_if(has_waits, &waits.timer.0),
+            only_if(has_waits, &waits.timer.1),
+            only_if(has_waits, &waits.orchestration),
+            only_if(has_waits, &waits.set) as _,
+            only_if(has_waits, &waits.key) as _,
+            only_if(has_waits, &waits.holder),
+            only_if(has_waits, &waits.lane),
+            only_if(has_waits, &waits.shared),
+            only_if(has_waits, &waits.expect_message),
+            only_if(has_waits, &waits.expect_instance),
+            only_if(has_waits, &waits.expect_send),
+            only_if(has_waits, &waits.expect_lane),
+            only_if(has_waits, &waits.expect_control_id) as _,
+            only_if(has_waits, &waits.expect_port),
+            only_if(has_waits, &waits.expect_kind) as _,
+            only_if(has_waits, &waits.withdrawn.0),
+            only_if(has_waits, &waits.withdrawn.1),
             tasks,
             changes,
             mails,
@@ -237,20 +239,20 @@ impl Mover {
             &messages.sha256 as _,
             &messages.no_bytes as _,
             &messages.body as _,
-            &plan.parked.id,
-            &plan.parked.lane as _,
-            &plan.parked.subscriber as _,
-            &plan.parked.sequence,
-            &plan.parked.kind,
-            &plan.parked.subject,
-            &plan.parked.key,
-            &plan.parked.instance as _,
-            &plan.parked.detail as _,
-            &plan.parked.state,
-            &plan.parked.attempt,
-            &plan.parked.due_at as _,
-            &plan.parked.code,
-            &plan.parked.reason,
+            unless_empty(&plan.parked.id),
+            unless_empty(&plan.parked.lane) as _,
+            unless_empty(&plan.parked.subscriber) as _,
+            unless_empty(&plan.parked.sequence),
+            unless_empty(&plan.parked.kind),
+            unless_empty(&plan.parked.subject),
+            unless_empty(&plan.parked.key),
+            unless_empty(&plan.parked.instance) as _,
+            unless_empty(&plan.parked.detail) as _,
+            unless_empty(&plan.parked.state),
+            unless_empty(&plan.parked.attempt),
+            unless_empty(&plan.parked.due_at) as _,
+            unless_empty(&plan.parked.code),
+            unless_empty(&plan.parked.reason),
             store.slot(),
             &rows.kind,
             &rows.message as _,
@@ -310,6 +312,10 @@ impl<'a> Instances<'a> {
         columns
     }
 
+    fn any(&self) -> bool {
+        !self.id.is_empty() || !self.ended.is_empty()
+    }
+
     fn push(&mut self, live: &'a Live) {
         let (waiting, code) = match &live.stand {
             Stand::Ended => {
@@ -363,6 +369,12 @@ struct Waits<'a> {
 }
 
 impl<'a> Waits<'a> {
+    fn any(&self) -> bool {
+        let numbers =
+            [&self.cancelled.0, &self.timer.0, &self.holder, &self.expect_message, &self.withdrawn.0];
+        numbers.into_iter().any(|column| !column.is_empty())
+    }
+
     fn of(plan: &'a Plan) -> Self {
         let places = |rows: &[(i64, u32)]| -> Places {
             rows.iter()

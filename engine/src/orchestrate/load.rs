@@ -64,7 +64,7 @@ pub(super) async fn load(
     store: &Store,
     versions: &Versions,
     current: &Current,
-    items: &[Item],
+    items: &[&Item],
 ) -> Result<Loaded, Error> {
     let mut loaded = Loaded::default();
     let keys: HashSet<(i32, String, [u8; 16])> = items
@@ -80,7 +80,7 @@ pub(super) async fn load(
         .collect();
     let keys: Vec<_> = keys.into_iter().collect();
     loaded.holders = holders(&mut *connection, &keys).await?;
-    let mut ids: HashSet<i64> = items.iter().filter_map(named_instance).collect();
+    let mut ids: HashSet<i64> = items.iter().filter_map(|item| named_instance(item)).collect();
     ids.extend(loaded.holders.values().flatten().map(|(instance, _)| *instance));
     let ids: Vec<i64> = ids.into_iter().collect();
     instances(connection, versions, current, &ids, &mut loaded).await?;

@@ -71,21 +71,20 @@ impl<'a> Batch<'a> {
     }
 
     async fn item(&mut self, item: &Item, connection: &mut PgConnection) -> Result<(), Trouble> {
-        let detail = item.detail.clone();
-        match (item.kind, detail) {
+        match (item.kind, &item.detail) {
             (Kind::Message, Some(Detail::Subscribed(subscribed))) => {
                 self.subscribed(item, subscribed, connection).await
             }
-            (Kind::Start, Some(Detail::Start { inputs, .. })) => self.start(item, &inputs, connection).await,
+            (Kind::Start, Some(Detail::Start { inputs, .. })) => self.start(item, inputs, connection).await,
             (Kind::Command, Some(Detail::Command { command, person, reason })) => {
-                self.command(item, command, &person, &reason, connection).await
+                self.command(item, *command, person, reason, connection).await
             }
             (_, Some(detail)) => {
                 let Some(instance) = item.instance else {
                     self.park(item, "unreadable", "The work names no instance.");
                     return Ok(());
                 };
-                let Some((event, word)) = self.event(item, detail) else {
+                let Some((event, word)) = self.event(item, detail.clone()) else {
                     self.park(item, "unreadable", "The work cannot be read.");
                     return Ok(());
                 };
@@ -126,7 +125,7 @@ impl<'a> Batch<'a> {
     async fn subscribed(
         &mut self,
         item: &Item,
-        subscribed: Subscribed,
+        subscribed: &Subscribed,
         connection: &mut PgConnection,
     ) -> Result<(), Trouble> {
         let Some(message) = self.message_value(item.subject) else {
@@ -148,7 +147,7 @@ impl<'a> Batch<'a> {
         let mut taken = false;
         for (instance, lane) in holders {
             if lane != item.lane {
-                self.forward(item, instance, lane, &subscribed);
+                self.forward(item, instance, lane, subscribed);
                 taken = true;
                 continue;
             }
@@ -178,7 +177,7 @@ impl<'a> Batch<'a> {
         if let Some(trigger) = subscribed.activates {
             return self.activate(item, subscriber, usize::from(trigger), message, connection).await;
         }
-        self.nobody_waits(item, subscriber, &subscribed);
+        self.nobody_waits(item, subscriber, subscribed);
         Ok(())
     }
 
@@ -194,7 +193,12 @@ impl<'a> Batch<'a> {
             self.park(item, "no_orchestration", "The orchestration is not enlisted any more.");
             return Ok(());
         };
-        let properties = match &message.message {
+        // An activation is asked for its properties only where it opens correlation sets.
+        let opens = self.plan.instances.get(&id).is_some_and(|live| {
+            let enlisted = live.configuration.orchestrations.get(&live.name);
+            enlisted.is_some_and(|enlisted| !enlisted.definition.sets().is_empty())
+        });
+        let properties = match message.message.as_ref().filter(|_| opens) {
             Some(content) => properties_of(&self.current.configuration, content),
             None => Properties::new(),
         };

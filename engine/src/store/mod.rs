@@ -105,6 +105,16 @@ impl Error {
     }
 }
 
+/// A parameter of a function that is called only when there is something for it: null spares the call.
+pub(crate) fn unless_empty<T>(column: &[T]) -> Option<&[T]> {
+    only_if(!column.is_empty(), column)
+}
+
+/// The same for a function with several groups of columns, any of which may be empty.
+pub(crate) fn only_if<T>(any: bool, column: &[T]) -> Option<&[T]> {
+    any.then_some(column)
+}
+
 /// The database as the engine uses it. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -189,7 +199,9 @@ impl Store {
     ///
     /// Fails when the server cannot be reached.
     pub async fn connection(&self) -> Result<PgConnection, Error> {
-        Ok(self.inner.options.connect().await?)
+        // A custom plan is made anew for each call and costs more than it saves: these loops run few statements.
+        let options = self.inner.options.clone().options([("plan_cache_mode", "force_generic_plan")]);
+        Ok(options.connect().await?)
     }
 
     /// A connection with the rights of the owner, for tests that do to the record what the engine may not.

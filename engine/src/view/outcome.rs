@@ -110,7 +110,8 @@ struct Fact {
 }
 
 async fn read_tracking(pool: &PgPool, ids: &[i64], facts: &mut HashMap<i64, Facts>) -> sqlx::Result<()> {
-    // The second half follows the instances that a message moved to what these did from then on.
+    // The second half follows the instances that a message moved to what these did from then on; what they sent is
+    // looked up by message afterwards.
     let rows = sqlx::query_as!(
         Fact,
         r#"WITH own AS MATERIALIZED (
@@ -126,7 +127,7 @@ async fn read_tracking(pool: &PgPool, ids: &[i64], facts: &mut HashMap<i64, Fact
          CROSS JOIN LATERAL (
              SELECT message_id, instance, subscriber, kind, detail
              FROM tracking
-             WHERE instance = o.instance AND at >= o.at AND message_id IS DISTINCT FROM o.message_id
+             WHERE instance = o.instance AND kind <> 6 AND at >= o.at AND message_id IS DISTINCT FROM o.message_id
              LIMIT 500) t"#,
         ids
     )

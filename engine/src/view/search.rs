@@ -195,7 +195,8 @@ async fn batch(pool: &PgPool, filter: &Filter, limit: usize) -> sqlx::Result<Vec
 
 fn restrict(query: &mut QueryBuilder<Postgres>, filter: &Filter) {
     if let Some(control_id) = &filter.control_id {
-        query.push(" AND m.control_id = ").push_bind(control_id.clone());
+        // As the index says: a receiver's ACK is found from the message it answers.
+        query.push(" AND m.message_type <> 'ACK' AND m.control_id = ").push_bind(control_id.clone());
     }
     if let Some(patient) = &filter.patient {
         query.push(" AND m.patient = ").push_bind(patient.clone());

@@ -282,13 +282,13 @@ async fn entries(
     if messages.is_empty() && instances.is_empty() {
         return Ok(Vec::new());
     }
-    // Clocks of two nodes may differ by a little, so "since" allows for it.
+    // Clocks of two nodes may differ by a little, so "since" allows for it. Deliveries (6) come by their messages.
     let rows = sqlx::query!(
         r#"SELECT t.at, t.node, t.kind, t.message_id, t.instance, s.kind AS "subscriber_kind?", s.name AS "subscriber?",
                 t.task, t.person, t.config_version, t.detail, t.chain, t.block, t.position
          FROM tracking t
          LEFT JOIN subscriber s ON s.id = t.subscriber
-         WHERE (t.message_id = ANY($1) OR t.instance = ANY($2))
+         WHERE (t.message_id = ANY($1) OR (t.instance = ANY($2) AND t.kind <> 6))
            AND t.at >= $3::timestamptz - interval '5 seconds'
          ORDER BY t.at, t.chain, t.block, t.position
          LIMIT $4"#,
