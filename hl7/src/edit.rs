@@ -109,6 +109,20 @@ impl Edit {
         self.lines.get(index).map_or("", |line| std::str::from_utf8(self.id(line)).unwrap_or(""))
     }
 
+    /// How many repetitions the field of a path has now; none when it is empty or absent.
+    pub fn repetitions(&self, path: &Path) -> usize {
+        let Some(index) = self.locate(path) else { return 0 };
+        let whole = Path { repetition: None, component: None, subcomponent: None, ..path.clone() };
+        let line = self.lines[index].text.bytes(self.base.bytes());
+        match Place::find(line, &whole, self.reading) {
+            Ok(place) if place.missing.is_empty() && !place.range.is_empty() => {
+                let separator = Some(self.reading.delimiters.repetition);
+                Split::new(Some(&line[place.range]), separator, self.reading).count()
+            }
+            _ => 0,
+        }
+    }
+
     fn id<'t>(&'t self, line: &'t Line) -> &'t [u8] {
         let bytes = line.text.bytes(self.base.bytes());
         let end = memchr::memchr(self.reading.delimiters.field, bytes).unwrap_or(bytes.len());

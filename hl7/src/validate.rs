@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 
 use std::sync::Arc;
 
-pub use structure::{Group, groups};
+pub use structure::{Group, groups, has_group};
 
 use serde::{Deserialize, Serialize};
 

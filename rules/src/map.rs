@@ -153,7 +153,8 @@ pub(crate) fn run(
     around.tracing = true;
     around.seen = RefCell::default();
     let around = Rc::new(around);
-    let out = Out::start(&message, map.copy).map_err(|text| in_file(RuleError::new("rule.error", text)))?;
+    let out = Out::start(&message, map.copy, &map.structure, map.version.as_deref())
+        .map_err(|text| in_file(RuleError::new("rule.error", text)))?;
     let mut scope = Scope::new();
     for (name, value) in &inputs {
         scope.push_dynamic(name.as_str(), to_dynamic(value));

@@ -189,7 +189,6 @@ impl<'n, 'p> File<'n, 'p> {
                 let place = if near.is_empty() { "at the end".to_owned() } else { format!("at `{near}`") };
                 self.problems.error("R63", text.span, format!("{place}: {}", error.reason)).help =
                     Some("written like MSH SFT* EVN PID PD1? BED(ZBD OBX*)+".to_owned());
-                continue;
             }
             self.declared.structures.insert(name.value.clone(), text.value);
         }

@@ -89,6 +89,12 @@ pub fn groups(message: &Message) -> Vec<Group> {
     groups_by(message, plan)
 }
 
+/// Whether the structure of a message has a group of this name; none when the structure is not known.
+pub fn has_group(message: &Message, name: &str) -> Option<bool> {
+    let plan = Rules::of(message, None).plan_of(message.head())?;
+    Some(plan.nodes.iter().any(|node| node.kind == Kind::Group && node.name == name))
+}
+
 pub(crate) fn groups_by(message: &Message, plan: &Plan) -> Vec<Group> {
     let mut matching = Matching::new(plan);
     matching.groups = Some(Vec::new());

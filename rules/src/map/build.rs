@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use orderly_hl7::arrange::{BuiltGroup, arrange, has_place};
+use orderly_hl7::dictionary::Version;
 use orderly_hl7::{Delimiters, Edit, Message, ParseOptions, Path, SegmentId};
 use rhai::{Dynamic, Engine, ImmutableString, NativeCallContext};
 
@@ -24,6 +26,48 @@ struct Building {
     places: Vec<PlaceTrace>,
     copied_header: bool,
     set: Vec<String>,
+    structure: String,
+    version: Version,
+    groups: Vec<BuiltGroup>,
+    /// The group that each segment was put into; shorter than the segments where the last ones have none.
+    owners: Vec<Option<usize>>,
+}
+
+impl Building {
+    /// Adds a segment, into a group or wherever the structure has it.
+    fn add(&mut self, id: SegmentId, group: Option<usize>) -> usize {
+        let index = self.edit.add_segment(id);
+        self.own(index, group);
+        index
+    }
+
+    fn own(&mut self, index: usize, group: Option<usize>) {
+        self.owners.resize(index, None);
+        self.owners.push(group);
+    }
+
+    /// The message with its segments in the order of the structure.
+    fn in_order(&self) -> Result<Message, String> {
+        let message = self.edit.clone().finish();
+        let owner = |index: usize| self.owners.get(index).copied().flatten();
+        let segments: Vec<(String, Option<usize>)> =
+            message.segments().map(|segment| (segment.id().to_owned(), owner(segment.index()))).collect();
+        let order = arrange(self.version, &self.structure, &segments, &self.groups)
+            .map_err(|error| error.to_string())?;
+        if order.is_sorted() {
+            return Ok(message);
+        }
+        let mut edit = message.edit();
+        for index in (1..message.segment_count()).rev() {
+            edit.remove_segment(index);
+        }
+        for index in order.into_iter().filter(|index| *index > 0) {
+            if let Some(segment) = message.segment(index) {
+                edit.copy_segment(&segment).map_err(|error| error.to_string())?;
+            }
+        }
+        Ok(edit.finish())
+    }
 }
 
 /// A segment that a map added.
@@ -31,6 +75,21 @@ struct Building {
 pub(crate) struct OutSegment {
     out: Out,
     index: usize,
+}
+
+/// A group that a map began.
+#[derive(Clone)]
+pub(crate) struct OutGroup {
+    out: Out,
+    group: usize,
+}
+
+/// The next repetition of a field.
+#[derive(Clone)]
+pub(crate) struct OutRepetition {
+    out: Out,
+    /// With segment, occurrence, field and repetition.
+    path: Path,
 }
 
 fn segment_id(text: &str) -> Fallible<SegmentId> {
@@ -49,7 +108,12 @@ fn path_of(text: &str) -> Fallible<Path> {
 
 impl Out {
     /// Begins empty, with the delimiters of the first message, or as its copy.
-    pub(crate) fn start(first: &Message, copy: bool) -> Result<Self, String> {
+    pub(crate) fn start(
+        first: &Message,
+        copy: bool,
+        structure: &str,
+        version: Option<&str>,
+    ) -> Result<Self, String> {
         let edit = if copy {
             first.edit()
         } else {
@@ -62,6 +126,10 @@ impl Out {
             places: Vec::new(),
             copied_header: copy,
             set: Vec::new(),
+            structure: structure.to_owned(),
+            version: Version::nearest(version.unwrap_or(&first.head().version)),
+            groups: Vec::new(),
+            owners: Vec::new(),
         };
         Ok(Self(Arc::new(Mutex::new(building))))
     }
@@ -105,8 +173,7 @@ impl Out {
                 set(&mut building, "MSH-12", version)?;
             }
         }
-        let built = building.edit.clone().finish();
-        Ok((in_order(built, structure)?, building.places.clone()))
+        Ok((building.in_order()?, building.places.clone()))
     }
 
     fn set(&self, line: u32, path: &Path, shown: &str, value: &Dynamic) -> Fallible<()> {
@@ -147,7 +214,7 @@ impl Out {
         Ok(())
     }
 
-    fn copy(&self, line: u32, part: &Part, id: Option<&str>) -> Fallible<()> {
+    fn copy(&self, line: u32, part: &Part, id: Option<&str>, group: Option<usize>) -> Fallible<()> {
         let mut building = self.open();
         let numbers: Vec<usize> = match id {
             Some(id) => part.segments_of(id).iter().map(orderly_hl7::Segment::index).collect(),
@@ -160,7 +227,7 @@ impl Out {
                 building.copied_header = true;
                 building.edit.replace_segment(0, &segment)
             } else {
-                building.edit.copy_segment(&segment).map(|_| ())
+                building.edit.copy_segment(&segment).map(|index| building.own(index, group))
             };
             if let Err(error) = outcome {
                 return fail("rule.error", error);
@@ -170,10 +237,37 @@ impl Out {
         Ok(())
     }
 
-    fn add(&self, id: &str) -> Fallible<OutSegment> {
+    /// Adds a segment that the structure has; `extra` also one that it does not have.
+    fn add(&self, id: &str, group: Option<usize>, extra: bool) -> Fallible<OutSegment> {
         let id = segment_id(id)?;
-        let index = self.open().edit.add_segment(id);
+        let mut building = self.open();
+        let known = has_place(building.version, &building.structure, id.as_str());
+        if known == Some(false) && !extra {
+            let text = format!("structure {} has no segment {id}: write extra(\"{id}\")", building.structure);
+            return fail("rule.error", text);
+        }
+        let index = building.add(id, group);
         Ok(OutSegment { out: self.clone(), index })
+    }
+
+    fn add_group(&self, name: &str, parent: Option<usize>) -> Fallible<OutGroup> {
+        let mut building = self.open();
+        building.groups.push(BuiltGroup { name: name.to_owned(), parent });
+        if let Err(error) = arrange(building.version, &building.structure, &[], &building.groups) {
+            building.groups.pop();
+            return fail("rule.error", error);
+        }
+        Ok(OutGroup { out: self.clone(), group: building.groups.len() - 1 })
+    }
+
+    /// The repetition after the last one that the field has.
+    fn repeat(&self, path: Path) -> Fallible<OutRepetition> {
+        if path.repetition.is_some() || path.component.is_some() {
+            return fail("field.invalid", format!("{path} is no field: only fields repeat"));
+        }
+        let next = self.open().edit.repetitions(&path) + 1;
+        let repetition = u32::try_from(next).ok();
+        Ok(OutRepetition { out: self.clone(), path: Path { repetition, ..path } })
     }
 
     fn remove(&self, id: &str) {
@@ -181,6 +275,9 @@ impl Out {
         for index in (1..building.edit.segment_count()).rev() {
             if building.edit.segment_id(index) == id {
                 building.edit.remove_segment(index);
+                if index < building.owners.len() {
+                    building.owners.remove(index);
+                }
             }
         }
     }
@@ -222,52 +319,30 @@ fn hl7_time(moment: Moment) -> String {
     format!("{}{zone}", moment.low.format("%Y%m%d%H%M%S"))
 }
 
-/// Order of the segments in admissions; the only structures whose parts are put in order so far.
-const ADMISSION: &[&[&str]] = &[
-    &["MSH"],
-    &["SFT"],
-    &["EVN"],
-    &["PID"],
-    &["PD1"],
-    &["ROL"],
-    &["NK1"],
-    &["PV1"],
-    &["PV2"],
-    &["DB1"],
-    &["OBX"],
-    &["AL1"],
-    &["DG1"],
-    &["DRG"],
-    &["PR1"],
-    &["GT1"],
-    &["IN1", "IN2", "IN3"],
-    &["ACC"],
-    &["UB1"],
-    &["UB2"],
-    &["PDA"],
-];
-
-fn in_order(message: Message, structure: &str) -> Result<Message, String> {
-    if !structure.starts_with("ADT_") {
-        return Ok(message);
-    }
-    let rank = |id: &str| ADMISSION.iter().position(|ids| ids.contains(&id)).unwrap_or(ADMISSION.len());
-    let ranks: Vec<usize> = message.segments().map(|segment| rank(segment.id())).collect();
-    if ranks.is_sorted() {
-        return Ok(message);
-    }
-    let mut order: Vec<usize> = (0..ranks.len()).collect();
-    order.sort_by_key(|index| ranks[*index]);
-    let mut edit = message.edit();
-    for index in (1..message.segment_count()).rev() {
-        edit.remove_segment(index);
-    }
-    for index in order.into_iter().filter(|index| *index > 0) {
-        if let Some(segment) = message.segment(index) {
-            edit.copy_segment(&segment).map_err(|error| error.to_string())?;
+impl OutSegment {
+    /// A place of this very segment.
+    fn place(&self, path: &str) -> Fallible<Path> {
+        let building = self.out.open();
+        let id = building.edit.segment_id(self.index).to_owned();
+        let number = (0..=self.index).filter(|index| building.edit.segment_id(*index) == id).count();
+        let path = path_of(path)?;
+        if path.segment.as_str() != id {
+            return fail("rule.error", format!("{path} is no place of {id}"));
         }
+        Ok(Path { occurrence: u32::try_from(number).ok(), ..path })
     }
-    Ok(edit.finish())
+}
+
+impl OutRepetition {
+    /// A place of this very repetition.
+    fn place(&self, path: &str) -> Fallible<Path> {
+        let asked = path_of(path)?;
+        let own = &self.path;
+        if (asked.segment, asked.field) != (own.segment, own.field) || asked.repetition.is_some() {
+            return fail("rule.error", format!("{path} is no place of {}-{}", own.segment, own.field));
+        }
+        Ok(Path { occurrence: own.occurrence, repetition: own.repetition, ..asked })
+    }
 }
 
 fn line(context: &NativeCallContext<'_>) -> u32 {
@@ -278,6 +353,8 @@ fn line(context: &NativeCallContext<'_>) -> u32 {
 pub(crate) fn register(engine: &mut Engine) {
     engine.register_type_with_name::<Out>("message being built");
     engine.register_type_with_name::<OutSegment>("segment being built");
+    engine.register_type_with_name::<OutGroup>("group being built");
+    engine.register_type_with_name::<OutRepetition>("repetition being built");
     engine.register_indexer_set(
         |context: NativeCallContext<'_>,
          out: &mut Out,
@@ -291,31 +368,64 @@ pub(crate) fn register(engine: &mut Engine) {
          path: ImmutableString,
          value: Dynamic|
          -> Fallible<()> {
-            let (id, number) = {
-                let building = segment.out.open();
-                let id = building.edit.segment_id(segment.index).to_owned();
-                let before =
-                    (0..=segment.index).filter(|index| building.edit.segment_id(*index) == id).count();
-                (id, before)
-            };
-            let path = path_of(&path)?;
-            if path.segment.as_str() != id {
-                return fail("rule.error", format!("{path} is no place of {id}"));
-            }
-            let path = Path { occurrence: u32::try_from(number).ok(), ..path };
+            let path = segment.place(&path)?;
             segment.out.set(line(&context), &path, &path.to_string(), &value)
         },
     );
+    engine.register_indexer_set(
+        |context: NativeCallContext<'_>,
+         repetition: &mut OutRepetition,
+         path: ImmutableString,
+         value: Dynamic|
+         -> Fallible<()> {
+            let path = repetition.place(&path)?;
+            repetition.out.set(line(&context), &path, &path.to_string(), &value)
+        },
+    );
+    engine.register_fn("add", |out: &mut Out, id: ImmutableString| out.add(&id, None, false));
+    engine.register_fn("extra", |out: &mut Out, id: ImmutableString| out.add(&id, None, true));
+    engine.register_fn("remove", |out: &mut Out, id: ImmutableString| out.remove(&id));
+    engine.register_fn("repeat", |out: &mut Out, path: ImmutableString| out.repeat(path_of(&path)?));
+    engine.register_fn("repeat", |segment: &mut OutSegment, path: ImmutableString| {
+        segment.out.repeat(segment.place(&path)?)
+    });
+    groups(engine);
+    copies(engine);
+}
+
+fn groups(engine: &mut Engine) {
+    engine.register_fn("add_group", |out: &mut Out, name: ImmutableString| out.add_group(&name, None));
+    engine.register_fn("add_group", |group: &mut OutGroup, name: ImmutableString| {
+        group.out.add_group(&name, Some(group.group))
+    });
+    engine.register_fn("add", |group: &mut OutGroup, id: ImmutableString| {
+        group.out.add(&id, Some(group.group), false)
+    });
+    engine.register_fn("extra", |group: &mut OutGroup, id: ImmutableString| {
+        group.out.add(&id, Some(group.group), true)
+    });
+}
+
+fn copies(engine: &mut Engine) {
     engine.register_fn("copy", |context: NativeCallContext<'_>, out: &mut Out, part: Part| {
-        out.copy(line(&context), &part, None)
+        out.copy(line(&context), &part, None, None)
     });
     engine.register_fn(
         "copy",
         |context: NativeCallContext<'_>, out: &mut Out, part: Part, id: ImmutableString| {
-            out.copy(line(&context), &part, Some(&id))
+            out.copy(line(&context), &part, Some(&id), None)
         },
     );
-    engine.register_fn("add", |out: &mut Out, id: ImmutableString| out.add(&id));
-    engine.register_fn("extra", |out: &mut Out, id: ImmutableString| out.add(&id));
-    engine.register_fn("remove", |out: &mut Out, id: ImmutableString| out.remove(&id));
+    engine.register_fn("copy", |context: NativeCallContext<'_>, group: &mut OutGroup, part: Part| {
+        group.out.copy(line(&context), &part, None, Some(group.group))
+    });
+    engine.register_fn(
+        "copy",
+        |context: NativeCallContext<'_>, group: &mut OutGroup, part: Part, id: ImmutableString| {
+            group.out.copy(line(&context), &part, Some(&id), Some(group.group))
+        },
+    );
 }
+
+#[cfg(test)]
+mod tests;

@@ -89,13 +89,13 @@ fn mistakes_are_told_with_their_place() {
     refused("only_listed", "only_liste", &["profiles/ward.yaml:5:1 R04"]);
     refused("BED(ZBD", "(ZBD", &["profiles/ward.yaml:7:12 R63"]);
     refused("structure: ADT_ZBD", "structure: ADT_ZBB", &["profiles/ward.yaml:9:25 R65"]);
-    refused("DG1: ..2", "DG1: few", &["profiles/ward.yaml:11:52 R06"]);
+    refused("DG1: ..2", "DG1: few", &["profiles/ward.yaml:11:53 R06"]);
     refused("NK1: forbidden", "nk1: forbidden", &["profiles/ward.yaml:11:32 R64"]);
     refused("PV1-2", "PV1-99", &["profiles/ward.yaml:12:15 R66"]);
-    refused("PV1-2", "PV1-2[2]", &["profiles/ward.yaml:12:15 R66"]);
+    refused("PV1-2", "\"PV1-2[2]\"", &["profiles/ward.yaml:12:15 R66"]);
     refused("PV1-2", "PV1-2.1.2", &["profiles/ward.yaml:12:15 R66"]);
     refused("ZBD-2.2", "PID-3.4.9", &["profiles/ward.yaml:12:42 R66"]);
-    refused("length: ..2", "length: 3..2", &["profiles/ward.yaml:12:60 R05"]);
+    refused("length: ..2", "length: 3..2", &["profiles/ward.yaml:12:61 R05"]);
 }
 
 #[test]

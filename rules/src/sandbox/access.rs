@@ -1,10 +1,12 @@
 //! Messages in formulas and maps: parts, places with their state, and the passage between
 //! Orderly's values and Rhai's.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use chrono::{FixedOffset, NaiveTime};
 use indexmap::IndexMap;
+use orderly_hl7::validate;
 use orderly_hl7::{Delimiters, Message, Path, Segment, Value as Hl7};
 use rhai::{Array, Dynamic, Engine, ImmutableString, Map};
 use rust_decimal::Decimal;
@@ -291,49 +293,24 @@ fn all_places(part: &mut Part, path: &Path) -> Fallible<Array> {
     Ok(found)
 }
 
-/// Groups by the segment that begins them: a group goes on until that segment comes again.
+/// The groups of a name as the structure of the message has them; in a part, those that lie in it.
 fn groups(part: &mut Part, name: ImmutableString) -> Fallible<Array> {
-    let Some((starts, ends)) = group_segments(&name) else {
-        return fail("rule.error", format!("group `{name}` is not supported yet"));
-    };
-    let mut found: Vec<Vec<usize>> = Vec::new();
-    let mut open = false;
-    // How far the open group got in the segments that may begin it.
-    let mut reached = 0;
-    for number in part.numbers() {
-        let Some(segment) = part.message.segment(number) else { continue };
-        let id = segment.id();
-        match starts.iter().position(|start| *start == id) {
-            Some(place) if !open || place <= reached => {
-                found.push(vec![number]);
-                (open, reached) = (true, place);
-            }
-            Some(place) => {
-                reached = place;
-                found.last_mut().expect("an open group was begun").push(number);
-            }
-            None if ends.contains(&id) => open = false,
-            None => {
-                if let Some(group) = found.last_mut().filter(|_| open) {
-                    group.push(number);
-                }
-            }
+    match validate::has_group(&part.message, &name) {
+        Some(true) => {}
+        Some(false) => {
+            let structure = part.message.structure();
+            return fail("rule.error", format!("structure {structure} has no group `{name}`"));
         }
+        None => return fail("rule.error", "the structure of the message is not known, so it has no groups"),
     }
-    Ok(found.into_iter().map(|numbers| Dynamic::from(part.part(numbers))).collect())
-}
-
-/// Segments that begin a group, most telling first, and those that end it.
-fn group_segments(name: &str) -> Option<(&'static [&'static str], &'static [&'static str])> {
-    Some(match name {
-        "PATIENT_RESULT" => (&["PID"], &["DSC"]),
-        "ORDER_OBSERVATION" | "ORDER" => (&["ORC", "OBR"], &["PID", "DSC"]),
-        "OBSERVATION" | "RESULT" => (&["OBX"], &["OBR", "ORC", "PID", "SPM", "FT1", "CTI", "DSC"]),
-        "INSURANCE" => (&["IN1"], &["ACC", "UB1", "UB2", "PDA"]),
-        "PROCEDURE" => (&["PR1"], &["GT1", "IN1", "ACC"]),
-        "PATIENT" => (&["PID"], &["ORC", "OBR", "MRG", "DSC"]),
-        _ => return None,
-    })
+    let inside: Option<BTreeSet<usize>> =
+        part.segments.as_ref().map(|numbers| numbers.iter().copied().collect());
+    let lies_in = |group: &&validate::Group| {
+        inside.as_ref().is_none_or(|inside| group.segments.iter().all(|number| inside.contains(number)))
+    };
+    let all = validate::groups(&part.message);
+    let found = all.iter().filter(|group| group.name == name.as_str()).filter(lies_in);
+    Ok(found.map(|group| Dynamic::from(part.part(group.segments.clone()))).collect())
 }
 
 /// A value as Rhai sees it in formulas and maps.

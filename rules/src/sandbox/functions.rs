@@ -129,4 +129,6 @@ pub(super) const FUNCTIONS: &[Function] = &[
     function("add", 2, 2, Gives::Any, "m"),
     function("remove", 2, 2, Gives::Any, "m"),
     function("extra", 2, 2, Gives::Any, "m"),
+    function("add_group", 2, 2, Gives::Any, "m"),
+    function("repeat", 2, 2, Gives::Any, "m"),
 ];
