@@ -89,3 +89,49 @@ async fn write(store: &Store, troubles: &[Trouble]) -> Result<(), Error> {
     .await?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::testing::fresh_store;
+
+    async fn rows(store: &Store) -> Vec<(String, String, String)> {
+        sqlx::query_as("SELECT name, state, text FROM port_trouble ORDER BY name")
+            .fetch_all(store.pool())
+            .await
+            .unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_trouble_is_written_down_while_it_lasts() {
+        let store = fresh_store().await;
+        let now = store.clock().now();
+        let troubles = Troubles::default();
+        let closed = HashMap::from([("lab/mllp".to_owned(), "the address is in use".to_owned())]);
+        let open = vec![
+            ("emr".to_owned(), Standing::Open { since: now, until: now }),
+            ("billing".to_owned(), Standing::Closed),
+        ];
+        troubles.tell(&store, closed, open).await.unwrap();
+        let text = |words: [&str; 3]| words.map(str::to_owned).into();
+        assert_eq!(
+            rows(&store).await,
+            [text(["emr", "open", ""]), text(["lab/mllp", "closed", "the address is in use"])]
+        );
+        let probing = vec![("emr".to_owned(), Standing::Probing { since: now })];
+        troubles.tell(&store, HashMap::new(), probing).await.unwrap();
+        assert_eq!(rows(&store).await, [text(["emr", "probing", ""])]);
+        troubles.tell(&store, HashMap::new(), vec![("emr".to_owned(), Standing::Closed)]).await.unwrap();
+        assert_eq!(rows(&store).await, []);
+    }
+
+    #[tokio::test]
+    async fn what_an_earlier_life_of_the_node_left_is_removed() {
+        let store = fresh_store().await;
+        let now = store.clock().now();
+        let open = vec![("emr".to_owned(), Standing::Open { since: now, until: now })];
+        Troubles::default().tell(&store, HashMap::new(), open).await.unwrap();
+        Troubles::default().tell(&store, HashMap::new(), Vec::new()).await.unwrap();
+        assert_eq!(rows(&store).await, []);
+    }
+}

@@ -319,6 +319,26 @@ mod tests {
     }
 
     #[test]
+    fn the_demo_hospital_sends_a_result_where_its_files_say() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../sites/demo");
+        let files = crate::site::read_folder(&folder).unwrap();
+        let environment = crate::site::Environment::of_process("local".to_owned());
+        let configuration = Configuration::compile(&files, &environment, 0).unwrap();
+        let (port, location) = configuration.receive_locations().next().unwrap();
+        let message = Message::parse(files["samples/oru-critical.hl7"].to_vec()).unwrap();
+        let routing = route(&configuration, port, location, &message);
+        assert_eq!(routing.party.as_deref(), Some("laboratory"));
+        let all = subscriptions(&configuration);
+        let named = |judged: Vec<&Judged>| -> Vec<&str> {
+            judged.into_iter().map(|judged| all[judged.number].name.as_str()).collect()
+        };
+        let takes = routing.judged.iter().filter(|judged| judged.takes).collect();
+        assert_eq!(named(takes), ["billing-results", "lab-order", "lab-results"]);
+        let near = routing.judged.iter().filter(|judged| !judged.takes && judged.failed() == 1).collect();
+        assert_eq!(named(near), ["order-entry"]);
+    }
+
+    #[test]
     fn an_acknowledgment_is_taken_only_where_it_is_asked_for() {
         let filter = Filter::of(vec![is("port.name", "lab")], Vec::new());
         let ack = message(&[("hl7.type", "ACK"), ("port.name", "lab")]);

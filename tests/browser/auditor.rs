@@ -31,7 +31,7 @@ async fn an_auditor_follows_a_result_to_its_acknowledgment_and_sees_who_looked()
     browser.sees("Journey").await;
     let message = browser.path().await;
     // What it caused comes in its own time: the notice to the ward and the ward's word for it.
-    for words in ["k-high", "fired", "Anna Lind", "Seen and acting", "ward", "AA"] {
+    for words in ["k-high", "fired", "Anna Lind", "Seen and acting", "Ward system", "AA"] {
         browser.reloads_until(&message, words).await;
     }
     browser.fits_a_phone().await;

@@ -23,7 +23,7 @@ async fn an_operator_resumes_what_a_receiver_refused_and_it_is_delivered() {
     assert!(northgate.send(&hospital::registration("REF1", 700_601)).await);
     let browser = Browser::open(&northgate).await;
     browser.sign_in("r.meyer").await;
-    browser.reloads_until("/suspended", "laboratory").await;
+    browser.reloads_until("/suspended", "Laboratory system").await;
     browser.fits_a_phone().await;
     browser.go("/ops").await;
     browser.sees("Needs attention").await;
@@ -87,7 +87,7 @@ async fn a_page_of_operations_tells_what_happens_without_being_asked_again() {
         Arc::new(move |message| {
             let good = answer_as_asked(message);
             let refuses = broken.load(Ordering::SeqCst);
-            Some(if refuses { good.replace("MSA|AA", "MSA|AR").replace("MSA|CA", "MSA|CR") } else { good })
+            Some(if refuses { good.replace("MSA|AA", "MSA|AE").replace("MSA|CA", "MSA|CE") } else { good })
         })
     };
     let northgate = Northgate::with_laboratory(laboratory).await;
@@ -98,7 +98,7 @@ async fn a_page_of_operations_tells_what_happens_without_being_asked_again() {
     browser.sees("Updates by itself").await;
     assert!(northgate.send(&hospital::registration("LIVE1", 700_801)).await);
     browser.sees("Laboratory system").await;
-    browser.sees("The receiver refused it (AR)").await;
+    browser.sees("The receiver answered that it failed (AE)").await;
     northgate.close().await;
 }
 

@@ -58,7 +58,7 @@ pub struct SiteFacts {
     pub production: bool,
     /// The roles and what they allow.
     pub roles: Roles,
-    /// Names of the people for people, by sign-in name.
+    /// Names of the people for people, by sign-in name and by what messages call them.
     pub people: HashMap<String, String>,
     /// Titles of what the site's files name.
     pub names: Names,
@@ -82,7 +82,10 @@ impl SiteFacts {
             people: configuration
                 .people
                 .values()
-                .map(|person| (person.id.clone(), person.title.clone()))
+                .flat_map(|person| {
+                    let names = std::iter::once(&person.id).chain(&person.ids);
+                    names.map(|name| (name.clone(), person.title.clone()))
+                })
                 .collect(),
             names: Names::of(configuration),
         }

@@ -146,7 +146,7 @@ impl Watch {
         )
         .fetch_all(self.store.pool())
         .await?;
-        Ok(rows.into_iter().map(|row| (row.kind, format!("{} tasks are overdue", row.count))).collect())
+        Ok(rows.into_iter().map(|row| (row.kind, overdue(row.count))).collect())
     }
 
     /// Control ids that came again with other bytes within the last quarter of an hour.
@@ -231,4 +231,8 @@ impl Watch {
     fn before(&self, over: Duration) -> DateTime<Utc> {
         self.store.clock().now() - TimeDelta::from_std(over).unwrap_or_default()
     }
+}
+
+fn overdue(count: i64) -> String {
+    if count == 1 { "1 task is overdue".to_owned() } else { format!("{count} tasks are overdue") }
 }

@@ -88,7 +88,7 @@ fn acknowledgment(name: &str, message: &Message, code: &str) -> String {
         message.text("MSH-6"),
         message.text("MSH-3"),
         message.text("MSH-4"),
-        now.format("%Y%m%d%H%M%S"),
+        now.format(super::story::INSTANT),
         message.text("MSH-9.2"),
         name.get(..2).unwrap_or(name).to_uppercase(),
         code,

@@ -58,6 +58,9 @@ const GIVEN: [(&str, &str); 12] = [
     ("Synthea", "F"),
     ("Protoby", "M"),
 ];
+/// Instants carry their offset, so that a reader in any zone knows when it was.
+pub(super) const INSTANT: &str = "%Y%m%d%H%M%S+0000";
+
 const WARDS: [&str; 3] = ["4A", "4B", "ICU"];
 
 /// Cheap tests; what comes often.
@@ -208,7 +211,7 @@ impl Story {
     }
 
     fn header(&self, from: &str, kind: &str, prefix: &str, version: &str, now: DateTime<Utc>) -> String {
-        let at = now.format("%Y%m%d%H%M%S");
+        let at = now.format(INSTANT);
         format!(
             "MSH|^~\\&|{from}|NORTHGATE|ORDERLY|NORTHGATE|{at}||{kind}|{prefix}{}{}|P|{version}",
             self.run, self.tick
@@ -216,13 +219,13 @@ impl Story {
     }
 
     fn registration(&self, patient: &Patient, now: DateTime<Utc>) -> String {
-        let at = now.format("%Y%m%d%H%M%S");
+        let at = now.format(INSTANT);
         let header = self.header("REG", "ADT^A04^ADT_A01", "R", "2.4", now);
         format!("{header}\rEVN|A04|{at}\r{}\r{}\r", pid(patient), pv1(patient))
     }
 
     fn order(&self, patient: &Patient, test: Test, now: DateTime<Utc>) -> String {
-        let at = now.format("%Y%m%d%H%M%S");
+        let at = now.format(INSTANT);
         let header = self.header("OE", "ORM^O01", "O", "2.4", now);
         let order = format!("P{}{}^OE", self.run, self.tick);
         format!(
@@ -260,7 +263,7 @@ impl Story {
         critical: bool,
         now: DateTime<Utc>,
     ) -> String {
-        let at = now.format("%Y%m%d%H%M%S");
+        let at = now.format(INSTANT);
         let header = self.header("LIS", "ORU^R01^ORU_R01", "L", "2.5.1", now);
         let value = match test.critical {
             Some(value) if critical => value,
@@ -269,7 +272,7 @@ impl Story {
         let (kind, flag) = if test.unit.is_empty() {
             ("ST", "")
         } else {
-            ("NM", if critical && test.critical.is_some() { "HH" } else { "N" })
+            ("NM", flag(value, test.range, critical && test.critical.is_some()))
         };
         format!(
             "{header}\r{}\r{}\rORC|RE|{order}^OE|L{}{}^LIS\rOBR|1|{order}^OE|L{}{}^LIS|{}^{}^L|||{at}|||||||||2001^Lind^Anna||||||{at}|||F\r\
@@ -287,6 +290,19 @@ impl Story {
             test.unit,
             test.range
         )
+    }
+}
+
+/// What a laboratory writes into OBX-8 for a value and its usual range, `3.5-5.1`.
+fn flag(value: &str, range: &str, critical: bool) -> &'static str {
+    let number = |text: &str| text.parse::<f64>().ok();
+    let limits = range.split_once('-').and_then(|(low, high)| Some((number(low)?, number(high)?)));
+    match (number(value), limits, critical) {
+        (Some(value), Some((low, _)), true) if value < low => "LL",
+        (Some(_), Some(_), true) => "HH",
+        (Some(value), Some((low, _)), false) if value < low => "L",
+        (Some(value), Some((_, high)), false) if value > high => "H",
+        _ => "N",
     }
 }
 
@@ -322,7 +338,7 @@ pub(crate) fn confirmation(order: &orderly_hl7::Message, now: DateTime<Utc>) -> 
     let kind = if order.text("MSH-9.1") == "OML" { "ORL^O22^ORL_O22" } else { "ORR^O02^ORR_O02" };
     format!(
         "MSH|^~\\&|LIS|NORTHGATE|ORDERLY|NORTHGATE|{}||{kind}|C{}|P|{}\rMSA|AA|{}\rPID|1||{}^^^NORTH^MR||{}^{}\rORC|OK|{}^{}|L{}^LIS\r",
-        now.format("%Y%m%d%H%M%S"),
+        now.format(INSTANT),
         order.text("MSH-10"),
         order.text("MSH-12"),
         order.text("MSH-10"),

@@ -251,6 +251,7 @@ impl Telling<'_> {
                     .map(|to| self.recipient(to))
                     .collect();
                 line.text = format!("to {}", to.join(", "));
+                let reason = reason.replace("1 recipients", "1 recipient");
                 line.notes.push(format!("{reason}; it holds a link and no patient data."));
             }
             Detail::Action { action, reason, object } => {

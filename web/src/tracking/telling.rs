@@ -5,6 +5,7 @@ use orderly_engine::tracking::Step;
 use super::trace::{self, TraceView};
 use crate::names::words;
 use crate::shell::Shell;
+use crate::site_time::duration;
 
 /// One step of a turn.
 pub(crate) struct StepLine {
@@ -36,7 +37,13 @@ pub(crate) fn line(step: &Step, orchestration: &str, shell: &Shell, reads: bool)
     let id = || Some(words(&step.id)).filter(|id| !id.is_empty());
     StepLine {
         verb: verb_word(&step.verb),
-        name: title.or_else(known).or_else(id).unwrap_or_default(),
+        name: match (step.verb.as_str(), step.outcome.strip_prefix("reached ")) {
+            ("start", _) if title.is_none() && step.outcome.starts_with("started ") => {
+                names.orchestration(&step.outcome["started ".len()..])
+            }
+            ("milestone", Some(name)) if title.is_none() => words(name.split(": ").next().unwrap_or(name)),
+            _ => title.or_else(known).or_else(id).unwrap_or_default(),
+        },
         outcome: outcome(step, orchestration, shell),
         reason: step.reason.clone(),
         rules: rules(step, shell),
@@ -91,15 +98,14 @@ fn outcome(step: &Step, orchestration: &str, shell: &Shell) -> String {
         "transform" => told.replacen("built by map", "with the map", 1),
         "milestone" => match told.strip_prefix("reached ") {
             Some(name) => {
-                let (name, detail) = name.split_once(": ").unwrap_or((name, ""));
-                let detail = if detail.is_empty() { String::new() } else { format!(" ({detail})") };
-                format!("reached: {}{detail}", name.replace('-', " "))
+                let detail = name.split_once(": ").map(|(_, detail)| format!(" ({})", span(detail)));
+                format!("reached{}", detail.unwrap_or_default())
             }
             None => told.to_owned(),
         },
-        "start" => match told.strip_prefix("started ") {
-            Some(name) => format!("started “{}”", names.orchestration(name)),
-            None => told.to_owned(),
+        "start" if told.starts_with("started ") => match step.title.is_empty() {
+            true => "started".to_owned(),
+            false => format!("started “{}”", names.orchestration(&told["started ".len()..])),
         },
         "approve" => decision(told, shell),
         "email" => match told.strip_prefix("mail queued for ") {
@@ -117,7 +123,17 @@ fn answer(told: &str) -> String {
         "no case" => "no".to_owned(),
         "else" => "otherwise".to_owned(),
         "case 1 of 1" => "yes".to_owned(),
+        other if other.starts_with("case ") => format!("yes ({other})"),
         other => other.to_owned(),
+    }
+}
+
+/// Durations come as `166273ms`; everything else stays as it is.
+fn span(text: &str) -> String {
+    let millis = text.strip_suffix("ms").and_then(|digits| digits.parse::<i64>().ok());
+    match millis.and_then(chrono::TimeDelta::try_milliseconds) {
+        Some(span) if span >= chrono::TimeDelta::seconds(1) => duration(span),
+        _ => text.to_owned(),
     }
 }
 
@@ -128,6 +144,12 @@ fn decision(told: &str, shell: &Shell) -> String {
     if let Some((outcome, people)) = told.strip_prefix("decided: ").and_then(|rest| rest.split_once(" by ")) {
         let people: Vec<String> = people.split(", ").map(|id| shell.person(id)).collect();
         return format!("{} by {}", words(outcome), people.join(" and "));
+    }
+    if let Some(roles) = told.strip_prefix("mail queued for ") {
+        return format!("nobody decided yet, so a mail to {} is sent", titles(roles, ", ", shell));
+    }
+    if let Some(priority) = told.strip_prefix("escalated: priority ") {
+        return format!("nobody decided yet, so its priority is {priority} now");
     }
     match told.strip_prefix("escalated: reassigned to ") {
         Some(role) => format!("nobody decided in time, so {} is asked", shell.role(role)),
@@ -210,7 +232,13 @@ mod tests {
     fn a_question_with_one_case_is_answered_yes_or_no() {
         assert_eq!(answer("no case"), "no");
         assert_eq!(answer("case 1 of 1"), "yes");
-        assert_eq!(answer("case 2 of 3"), "case 2 of 3");
+        assert_eq!(answer("case 2 of 3"), "yes (case 2 of 3)");
+    }
+
+    #[test]
+    fn how_long_something_took_is_told_as_people_say_it() {
+        assert_eq!(span("166273ms"), "2 min");
+        assert_eq!(span("12 of 14"), "12 of 14");
     }
 
     #[test]

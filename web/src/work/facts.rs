@@ -96,9 +96,12 @@ fn born(text: &str, now: DateTime<Utc>, zone: Tz) -> String {
     format!("{} ({age})", day.format("%d-%b-%Y"))
 }
 
-/// "21 Nov 2026 09:48" for an HL7 instant, in the zone it was sent in.
-fn instant(text: &str) -> String {
+/// "21 Nov 2026 09:48" for an HL7 instant: in the zone of the site when it says its offset, else as it was sent.
+fn instant(text: &str, zone: Tz) -> String {
     let digits: String = text.chars().take_while(char::is_ascii_digit).collect();
+    if let Some(at) = with_offset(text, &digits) {
+        return at.with_timezone(&zone).format("%-d %b %Y %H:%M").to_string();
+    }
     let day = digits.get(..8).and_then(|digits| NaiveDate::parse_from_str(digits, "%Y%m%d").ok());
     match (day, digits.get(8..10), digits.get(10..12)) {
         (Some(day), Some(hour), Some(minute)) => format!("{} {hour}:{minute}", day.format("%-d %b %Y")),
@@ -107,8 +110,15 @@ fn instant(text: &str) -> String {
     }
 }
 
+/// An instant to the minute or finer with its offset, `202611210948+0100`.
+fn with_offset(text: &str, digits: &str) -> Option<DateTime<chrono::FixedOffset>> {
+    let sign = text.find(['+', '-'])?;
+    let minutes = digits.get(..12)?;
+    DateTime::parse_from_str(&format!("{minutes}{}", &text[sign..]), "%Y%m%d%H%M%z").ok()
+}
+
 /// What was ordered, by whom, when taken: label and value.
-pub(crate) fn order(message: &Message) -> Vec<(&'static str, String)> {
+pub(crate) fn order(message: &Message, zone: Tz) -> Vec<(&'static str, String)> {
     let text = |path: &str| message.text(path);
     let either = |first: String, second: String| if first.is_empty() { second } else { first };
     let person = |at: &str| {
@@ -121,7 +131,7 @@ pub(crate) fn order(message: &Message) -> Vec<(&'static str, String)> {
         ("Ordered by", either(person("ORC-12"), person("OBR-16"))),
         ("Order number", either(text("ORC-2.1"), text("OBR-2.1"))),
         ("Lab number", either(text("OBR-3.1"), text("ORC-3.1"))),
-        ("Sample taken", instant(&text("OBR-7"))),
+        ("Sample taken", instant(&text("OBR-7"), zone)),
     ];
     rows.into_iter().filter(|(_, value)| !value.is_empty()).collect()
 }
@@ -208,7 +218,12 @@ fn texts(segment: &Segment<'_>, field: usize) -> String {
 }
 
 /// What the definition shows, and what the message adds to it: label and value.
-pub(crate) fn rows(roles: &Roles, task: &TaskView, message: Option<&Message>) -> Vec<(String, String)> {
+pub(crate) fn rows(
+    roles: &Roles,
+    task: &TaskView,
+    message: Option<&Message>,
+    zone: Tz,
+) -> Vec<(String, String)> {
     let mut rows: Vec<(String, String)> = task
         .snapshot
         .facts
@@ -220,7 +235,7 @@ pub(crate) fn rows(roles: &Roles, task: &TaskView, message: Option<&Message>) ->
         let known = |label: &str, value: &str, rows: &[(String, String)]| {
             rows.iter().any(|(own, text)| own.eq_ignore_ascii_case(label) || text == value)
         };
-        for (label, value) in order(message) {
+        for (label, value) in order(message, zone) {
             if !known(label, &value, &rows) {
                 rows.push((label.to_owned(), value));
             }
@@ -289,8 +304,18 @@ mod tests {
     }
 
     #[test]
+    fn an_instant_with_an_offset_is_told_in_the_time_of_the_site() {
+        let zone = chrono_tz::Europe::Amsterdam;
+        assert_eq!(instant("20261121094800+0000", zone), "21 Nov 2026 10:48");
+        assert_eq!(instant("202611210948-0500", zone), "21 Nov 2026 15:48");
+        assert_eq!(instant("20261121094800", zone), "21 Nov 2026 09:48");
+        assert_eq!(instant("20261121", zone), "21 Nov 2026");
+        assert_eq!(instant("soon", zone), "soon");
+    }
+
+    #[test]
     fn an_order_says_what_by_whom_and_when() {
-        let rows = order(&Message::parse(RESULT).unwrap());
+        let rows = order(&Message::parse(RESULT).unwrap(), chrono_tz::Europe::Amsterdam);
         assert_eq!(rows[1], ("Ordered by", "Priya Ray".to_owned()));
         assert_eq!(rows.last().unwrap().1, "21 Nov 2026 09:48");
     }

@@ -201,7 +201,7 @@ async fn build(
         left,
         late,
         patient: message.as_ref().and_then(|message| facts::patient(message, now, zone)),
-        facts: facts::rows(&visit.guest.site.roles, task, message.as_ref()),
+        facts: facts::rows(&visit.guest.site.roles, task, message.as_ref(), zone),
         observations: message.as_ref().map(facts::observations).unwrap_or_default(),
         asked_by: asked_by.clone(),
         offered_to: offered_to(visit, task, &named),
