@@ -200,8 +200,10 @@ BEGIN
     IF cardinality(p_id) = 0 THEN
         RETURN 0;
     END IF;
+    -- A person who suspended it while it was tried has the last word.
     UPDATE parked p
-       SET state = u.state, attempt = u.attempt, due_at = u.due_at, code = u.code, reason = u.reason,
+       SET state = CASE WHEN p.state = 2 THEN 2 ELSE u.state END, attempt = u.attempt,
+           due_at = CASE WHEN p.state = 2 THEN NULL ELSE u.due_at END, code = u.code, reason = u.reason,
            version = p.version + 1
       FROM unnest(p_id, p_state, p_attempt, p_due_at, p_code, p_reason) AS u(id, state, attempt, due_at, code, reason)
      WHERE p.id = u.id;

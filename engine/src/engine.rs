@@ -21,7 +21,7 @@ use crate::node::Node;
 use crate::notice::Notices;
 use crate::site::{self, ConfigurationStore};
 use crate::store::{Durability, Error, Store, partition};
-use crate::{audit, orchestrate};
+use crate::{audit, operate, orchestrate};
 
 /// Rest before the next try to switch to a configuration.
 const SWITCH_AGAIN: Duration = Duration::from_secs(1);
@@ -198,6 +198,7 @@ impl Engine {
             move || deliveries.look(),
             self.stop_committers.clone(),
         ));
+        self.tasks.spawn(operate::job::run(self.store.clone(), self.running.clone(), stop.clone()));
         self.tasks.spawn(audit::keep_anchoring(self.store.clone(), stop.clone()));
         self.tasks.spawn(partition::keep_ahead(self.store.clone(), stop.clone()));
         if let Some(stored) = self.stored.clone() {

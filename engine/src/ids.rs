@@ -106,6 +106,8 @@ ids! {
     TaskId;
     /// Names a piece of parked work.
     ParkedId;
+    /// Names an action on many pieces of parked work.
+    JobId;
     /// Names a mail of the outbox.
     MailId;
     /// Names an alert.

@@ -1,41 +1,54 @@
 //! What operators do: resume, give up, start and hold. Each action is one transaction that checks the version its
 //! person saw and records who did it and why; nothing here decides how work goes on afterwards.
 
+pub mod job;
+pub mod resubmit;
+
 use crate::access;
-use crate::ids::{InstanceId, ParkedId};
+use crate::current::Current;
+use crate::ids::{InstanceId, MessageId, ParkedId};
 use crate::parked::{self, Acted};
 use crate::store::{Error, Store, Tx};
 use crate::tracking::{self, Detail, Entry, Kind};
 use crate::work::{self, Command, NewWork};
+use resubmit::{Resubmitted, Which};
 
 /// One transaction takes no more pieces of work than this, so that a group of thousands holds no lock for long.
 const BATCH: usize = 200;
 
 /// What an action on many pieces of work came to.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Many {
     /// Acted on.
     pub done: usize,
     /// Left alone, because they changed meanwhile.
     pub changed: usize,
+    /// Left alone for another reason, with the last one.
+    pub refused: usize,
+    /// Why the last of them was.
+    pub why: String,
 }
 
 /// What to do with suspended work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
-    /// Put it back in line, now.
+    /// Put it back in line, now. What nobody took is routed again as a new message.
     Resume,
     /// Give it up.
     Terminate,
+    /// Stop its retries.
+    Suspend,
 }
 
-/// Resumes or gives up pieces of work with the versions that the person saw. `who` is recorded with each batch.
+/// Resumes, suspends or gives up pieces of work with the versions that the person saw. `who` is recorded with each
+/// batch.
 ///
 /// # Errors
 ///
 /// Fails when the database does; batches before the failing one are done.
 pub async fn work(
     store: &Store,
+    current: &Current,
     fate: Fate,
     wanted: &[(ParkedId, i32)],
     who: access::Entry<'_>,
@@ -47,24 +60,54 @@ pub async fn work(
     for batch in wanted.chunks(BATCH) {
         let mut tx = store.begin("operate: act on suspended work").await?;
         let mut done = 0;
-        let mut again = Vec::new();
-        for (id, version) in batch {
-            let acted = match fate {
-                Fate::Resume => {
-                    parked::resume(&mut tx, *id, *version, who.person, who.reason, &mut again).await?
+        let mut append = Vec::new();
+        for seen in batch {
+            match act(&mut tx, current, fate, *seen, who, &mut append).await? {
+                Resubmitted::Done(_) => done += 1,
+                Resubmitted::Changed => many.changed += 1,
+                refused => {
+                    many.refused += 1;
+                    many.why = refused.why();
                 }
-                Fate::Terminate => parked::terminate(&mut tx, *id, *version, who.person, who.reason).await?,
-            };
-            done += usize::from(acted == Acted::Done);
+            }
         }
-        work::append(&mut tx, &again).await?;
+        work::append(&mut tx, &append).await?;
         many.done += done;
-        many.changed += batch.len() - done;
         let result = format!("{done} of {}", batch.len());
         let who = access::Entry { result: if batch.len() == 1 { outcome(done) } else { &result }, ..who };
         commit(tx, who).await?;
     }
     Ok(many)
+}
+
+/// Acts on one piece of work. What cannot be done leaves no trace in the transaction.
+async fn act(
+    tx: &mut Tx,
+    current: &Current,
+    fate: Fate,
+    (id, version): (ParkedId, i32),
+    who: access::Entry<'_>,
+    append: &mut Vec<NewWork>,
+) -> Result<Resubmitted, Error> {
+    let acted = match fate {
+        Fate::Resume => parked::resume(tx, id, version, who.person, who.reason, append).await?,
+        Fate::Terminate => parked::terminate(tx, id, version, who.person, who.reason).await?,
+        Fate::Suspend => parked::suspend(tx, id, version, who.person, who.reason).await?,
+    };
+    match (acted, fate) {
+        (Acted::Done, _) => Ok(Resubmitted::Done(MessageId(0))),
+        // It stands in no lane: nobody took it, so it is routed again.
+        (Acted::Changed, Fate::Resume) => {
+            let mark = tx.mark().await?;
+            let again =
+                resubmit::resubmit_in(tx, current, Which::Parked(id, version), None, who, append).await?;
+            if !matches!(again, Resubmitted::Done(_)) {
+                tx.back_to(mark).await?;
+            }
+            Ok(again)
+        }
+        (Acted::Changed, _) => Ok(Resubmitted::Changed),
+    }
 }
 
 fn outcome(done: usize) -> &'static str {

@@ -174,19 +174,55 @@ pub async fn terminate(
     .await?;
     let Some(row) = row else { return Ok(Acted::Changed) };
     if let Some(lane) = lane {
-        let now = tx.store().clock().now();
-        sqlx::query!("SELECT release_parked($1, $2, $3)", now, &[lane], &[row.key])
-            .fetch_one(tx.connection())
-            .await?;
-        tx.lanes.push(lane);
+        release(tx, lane, row.key).await?;
     }
     note(tx, tracking::Kind::Terminated, row.subject, row.subscriber, person, "work.terminated", reason)
         .await?;
     Ok(Acted::Done)
 }
 
+/// Stops the retries of work until a person resumes it. An attempt that is under way is not called back: when it
+/// succeeds, the work is done after all.
+///
+/// # Errors
+///
+/// Fails when the database does.
+pub async fn suspend(
+    tx: &mut Tx,
+    id: ParkedId,
+    version: i32,
+    person: &str,
+    reason: &str,
+) -> Result<Acted, Error> {
+    lock(tx, id).await?;
+    let row = sqlx::query!(
+        "UPDATE parked
+            SET state = 2, due_at = NULL, version = version + 1
+          WHERE id = $1 AND version = $2 AND state = 1
+      RETURNING subject, subscriber",
+        id.0,
+        version
+    )
+    .fetch_optional(tx.connection())
+    .await?;
+    let Some(row) = row else { return Ok(Acted::Changed) };
+    note(tx, tracking::Kind::Suspended, row.subject, row.subscriber, person, "work.suspended", reason)
+        .await?;
+    Ok(Acted::Done)
+}
+
+/// The head of a key is gone: what waits behind it goes on.
+pub(crate) async fn release(tx: &mut Tx, lane: i32, key: i64) -> Result<(), Error> {
+    let now = tx.store().clock().now();
+    sqlx::query!("SELECT release_parked($1, $2, $3)", now, &[lane], &[key])
+        .fetch_one(tx.connection())
+        .await?;
+    tx.lanes.push(lane);
+    Ok(())
+}
+
 /// Takes the parked lock of the row's lane; none when the row is gone or has no lane.
-async fn lock(tx: &mut Tx, id: ParkedId) -> Result<Option<i32>, Error> {
+pub(crate) async fn lock(tx: &mut Tx, id: ParkedId) -> Result<Option<i32>, Error> {
     let lane = sqlx::query_scalar!("SELECT lane FROM parked WHERE id = $1", id.0)
         .fetch_optional(tx.connection())
         .await?

@@ -85,6 +85,7 @@ fn state(engine: &Arc<Engine>, options: &cli::Serve) -> anyhow::Result<AppState>
     Ok(AppState::new(Parts {
         store: engine.store().clone(),
         configuration,
+        running: engine.running().clone(),
         passwords: Passwords::new(Strength::Full)?,
         metrics: Some(
             PrometheusBuilder::new().install_recorder().context("metrics are recorded once a process")?,

@@ -2,7 +2,9 @@
 
 use orderly_engine::capability::Capability::{self, *};
 
-use crate::operations::{act, alerts, instances, overview, ports, queues, subscriptions, suspended};
+use crate::operations::{
+    act, alerts, edit, instances, jobs, overview, ports, queues, subscriptions, suspended,
+};
 use crate::route::Needs::{Locked, Nothing, SignedIn};
 use crate::route::Route;
 use crate::rules::{catalog, draft, publish, set, trial, vocabulary};
@@ -66,9 +68,17 @@ pub(crate) fn table() -> Vec<Route> {
         Route::get("/suspended/{group}", PortRead, suspended::show_group),
         Route::post("/suspended/{group}/resume", InstControl, act::resume_group),
         Route::post("/suspended/{group}/terminate", InstTerminate, act::terminate_group),
+        Route::post("/suspended/{group}/move", BulkRun, act::move_group),
         Route::get("/suspended/work/{id}", PortRead, suspended::show_work),
         Route::post("/suspended/work/{id}/resume", InstControl, act::resume_work),
+        Route::post("/suspended/work/{id}/suspend", InstControl, act::suspend_work),
         Route::post("/suspended/work/{id}/terminate", InstTerminate, act::terminate_work),
+        Route::post("/suspended/work/{id}/move", BulkRun, act::move_work),
+        Route::get("/suspended/work/{id}/edit", MsgEdit, edit::show),
+        Route::post("/suspended/work/{id}/edit", MsgEdit, edit::submit),
+        Route::get("/jobs", PortRead, jobs::list),
+        Route::get("/jobs/{id}", PortRead, jobs::show),
+        Route::post("/jobs/{id}", BulkRun, jobs::tell),
         Route::get("/orchestrations", PortRead, instances::list_orchestrations),
         Route::get("/instances", PortRead, instances::list),
         Route::post("/instances/{id}/resume", InstControl, act::resume_instance),

@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use orderly_engine::capability::Roles;
 use orderly_engine::configuration::{Configuration, SiteClass};
+use orderly_engine::current::Running;
 use orderly_engine::people::{Passwords, SessionLimits};
 use orderly_engine::store::Store;
 use sqlx::PgPool;
@@ -116,6 +117,8 @@ pub struct Parts {
     pub store: Store,
     /// The configuration that runs; replaced when another becomes live.
     pub configuration: Arc<ArcSwap<Configuration>>,
+    /// The same with numbers and subscriptions, for what routes messages.
+    pub running: Running,
     /// Hashes and checks passwords.
     pub passwords: Passwords,
     /// What `/metrics` prints; none in tests.

@@ -80,6 +80,12 @@ words! {
     expired Warn "Expired",
     withdrawn Quiet "No longer needed",
     overdue Bad "Overdue",
+    replaced Quiet "Replaced",
+    paused Held "Paused",
+    done Good "Done",
+    done_with_failures Warn "Done with failures",
+    job_stopped Held "Stopped: too many failed",
+    cancelled Quiet "Cancelled",
 }
 
 impl fmt::Display for Tag {

@@ -74,7 +74,6 @@ fn large_messages_fill_a_lane_by_their_bytes() {
     let with_body = |sequence| Item { message: Some(large.clone()), ..item(sequence) };
     lanes.hand_over((1..=100).map(with_body));
     let there = i64::try_from(super::QUEUE_BYTES_MAX >> 20).unwrap();
-    assert_eq!(lanes.waiting(), [(1, there)], "what came behind them is left to the log");
     assert!(lanes.wanted().is_empty(), "the log waits until there is room");
     assert_eq!(taken(&lanes).len(), usize::try_from(there).unwrap());
     assert_eq!(lanes.wanted()[0].behind, there);

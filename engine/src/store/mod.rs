@@ -302,6 +302,13 @@ impl Store {
     }
 }
 
+/// See [`Tx::mark`]. A later one takes its place.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Mark {
+    entries: usize,
+    lanes: usize,
+}
+
 /// How every connection of ours is made.
 fn own(options: PgConnectOptions) -> PgConnectOptions {
     options
@@ -347,6 +354,20 @@ impl Tx {
         metrics::histogram!("orderly_transaction_seconds", "transaction" => self.name)
             .record(took.as_secs_f64());
         self.store.wake(&self.lanes);
+        Ok(())
+    }
+
+    /// A place in the transaction to come back to with [`Tx::back_to`].
+    pub(crate) async fn mark(&mut self) -> Result<Mark, Error> {
+        sqlx::query("SAVEPOINT mark").execute(&mut *self.transaction).await?;
+        Ok(Mark { entries: self.entries.len(), lanes: self.lanes.len() })
+    }
+
+    /// Undoes everything since the mark.
+    pub(crate) async fn back_to(&mut self, mark: Mark) -> Result<(), Error> {
+        sqlx::query("ROLLBACK TO SAVEPOINT mark").execute(&mut *self.transaction).await?;
+        self.entries.truncate(mark.entries);
+        self.lanes.truncate(mark.lanes);
         Ok(())
     }
 

@@ -27,10 +27,12 @@ pub enum Outcome {
     Suspended,
     /// Sent, answer unknown.
     InDoubt,
+    /// An edited copy went instead.
+    Replaced,
 }
 
 /// Every outcome, in the order of the form.
-pub const OUTCOMES: [Outcome; 7] = [
+pub const OUTCOMES: [Outcome; 8] = [
     Outcome::Received,
     Outcome::Waiting,
     Outcome::Delivered,
@@ -38,6 +40,7 @@ pub const OUTCOMES: [Outcome; 7] = [
     Outcome::Suspended,
     Outcome::InDoubt,
     Outcome::Rejected,
+    Outcome::Replaced,
 ];
 
 impl Outcome {
@@ -51,6 +54,7 @@ impl Outcome {
             Self::Rejected => "Rejected",
             Self::Suspended => "Suspended",
             Self::InDoubt => "In doubt",
+            Self::Replaced => "Replaced",
         }
     }
 
@@ -76,6 +80,7 @@ struct Facts {
     not_routed: bool,
     at_the_door: bool,
     terminated: bool,
+    replaced: bool,
     instances: HashSet<i64>,
     parked: Vec<(i16, String)>,
     waits_for: Option<String>,
@@ -196,7 +201,12 @@ impl Facts {
     fn add(&mut self, row: &Fact) {
         self.instances.extend(row.instance);
         match Kind::from_number(row.kind) {
-            Some(Kind::Received) => {
+            Some(Kind::Resubmitted)
+                if matches!(Detail::decode(row.detail.as_deref()), Some(Detail::Action { .. })) =>
+            {
+                self.replaced = true;
+            }
+            Some(Kind::Received | Kind::Resubmitted) => {
                 if let Some(Detail::Received { to, .. }) = Detail::decode(row.detail.as_deref()) {
                     self.expected.extend(to);
                 }
@@ -304,6 +314,9 @@ impl Facts {
         }
         if !self.parked.is_empty() {
             return (Outcome::Waiting, "for the receiver".to_owned());
+        }
+        if self.replaced {
+            return (Outcome::Replaced, "a copy was sent instead".to_owned());
         }
         if self.terminated {
             return (Outcome::Rejected, "ended by an operator".to_owned());

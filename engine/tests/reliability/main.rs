@@ -12,6 +12,7 @@ mod answer;
 mod database_away;
 mod fence;
 mod flow;
+mod order;
 mod parked;
 mod partitions;
 mod poison;

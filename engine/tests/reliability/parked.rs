@@ -49,14 +49,16 @@ async fn act(engine: &Engine, fate: Fate, version: Option<i32>) -> Many {
         result: "",
         at: engine.store().clock().now(),
     };
-    operate::work(engine.store(), fate, &[(ParkedId(id), version.unwrap_or(seen))], who).await.unwrap()
+    operate::work(engine.store(), &engine.current(), fate, &[(ParkedId(id), version.unwrap_or(seen))], who)
+        .await
+        .unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn resumed_work_goes_first_and_what_waited_behind_it_follows_in_order() {
     let (engine, mut sent, mended) = refused().await;
     mended.store(true, Ordering::SeqCst);
-    assert_eq!(act(&engine, Fate::Resume, None).await, Many { done: 1, changed: 0 });
+    assert_eq!(act(&engine, Fate::Resume, None).await, Many { done: 1, ..Many::default() });
     until(&engine, "SELECT count(*) FROM parked", 0).await;
     engine.message_box().publish(1, incoming(&engine, &["ward"], "4", "a")).await.unwrap();
     engine.run_until_idle().await;
@@ -68,7 +70,7 @@ async fn resumed_work_goes_first_and_what_waited_behind_it_follows_in_order() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn work_that_is_given_up_lets_the_rest_go_on_in_order() {
     let (engine, mut sent, _) = refused().await;
-    assert_eq!(act(&engine, Fate::Terminate, None).await, Many { done: 1, changed: 0 });
+    assert_eq!(act(&engine, Fate::Terminate, None).await, Many { done: 1, ..Many::default() });
     until(&engine, "SELECT count(*) FROM parked", 0).await;
     engine.run_until_idle().await;
     assert_eq!(drain(&mut sent), ["2", "3"]);
@@ -80,7 +82,7 @@ async fn work_that_is_given_up_lets_the_rest_go_on_in_order() {
 async fn an_operator_who_saw_an_older_version_changes_nothing() {
     let (engine, mut sent, mended) = refused().await;
     mended.store(true, Ordering::SeqCst);
-    assert_eq!(act(&engine, Fate::Resume, Some(77)).await, Many { done: 0, changed: 1 });
+    assert_eq!(act(&engine, Fate::Resume, Some(77)).await, Many { changed: 1, ..Many::default() });
     engine.run_until_idle().await;
     assert!(drain(&mut sent).is_empty());
     assert_eq!(number(&engine, "SELECT count(*) FROM parked").await, 3);

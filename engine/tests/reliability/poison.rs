@@ -155,7 +155,13 @@ async fn a_timer_that_cannot_be_fired_is_parked_and_goes_on_when_it_is_resumed()
     TIMERS_PANIC.store(false, Ordering::SeqCst);
     let parked = ParkedId(number(&engine, "SELECT id FROM parked").await);
     let who = access::Entry { reason: "mended", ..by(clock.now()) };
-    assert_eq!(operate::work(engine.store(), Fate::Resume, &[(parked, 0)], who).await.unwrap().done, 1);
+    assert_eq!(
+        operate::work(engine.store(), &engine.current(), Fate::Resume, &[(parked, 0)], who)
+            .await
+            .unwrap()
+            .done,
+        1
+    );
     until(&engine, "SELECT count(*) FROM instance", 0).await;
     engine.run_until_idle().await;
     assert_eq!(drain(&mut sent), ["1"]);

@@ -2,7 +2,9 @@
 
 pub(crate) mod act;
 pub(crate) mod alerts;
+pub(crate) mod edit;
 pub(crate) mod instances;
+pub(crate) mod jobs;
 pub(crate) mod overview;
 pub(crate) mod ports;
 pub(crate) mod queues;

@@ -129,7 +129,7 @@ struct GroupPage {
     told: bool,
     more: usize,
     total: usize,
-    /// `resume`, `terminate`, or none.
+    /// `resume`, `terminate`, `move`, or none.
     check: &'static str,
     routed: bool,
     as_of: String,
@@ -137,7 +137,16 @@ struct GroupPage {
     up_to: i64,
     may_resume: bool,
     may_terminate: bool,
+    may_bulk: bool,
+    /// Other send ports.
+    ports: Vec<String>,
     form_key: String,
+}
+
+/// Send ports that work of `here` could be moved to.
+fn other_ports(state: &AppState, here: Option<&str>) -> Vec<String> {
+    let configuration = state.configuration.load();
+    configuration.send_ports.keys().filter(|name| here != Some(name.as_str())).cloned().collect()
 }
 
 /// One group; with `?check=resume` or `?check=terminate` the page on which that action is confirmed.
@@ -165,6 +174,7 @@ pub(crate) async fn show_group(
         check: match asked.check.as_str() {
             "resume" => "resume",
             "terminate" => "terminate",
+            "move" => "move",
             _ => "",
         },
         routed: group.subscriber.is_some(),
@@ -176,6 +186,8 @@ pub(crate) async fn show_group(
         up_to: visit.guest.now.timestamp_micros(),
         may_resume: visit.may(Capability::InstControl),
         may_terminate: visit.may(Capability::InstTerminate),
+        may_bulk: visit.may(Capability::BulkRun),
+        ports: other_ports(&state, group.subscriber.as_deref()),
         form_key: form::new_key(),
         group: group_line(group, &shell),
         shell,
@@ -196,10 +208,17 @@ struct WorkPage {
     waits: bool,
     behind: bool,
     version: i32,
+    suspended: bool,
     may_resume: bool,
     may_terminate: bool,
+    may_edit: bool,
+    may_move: bool,
+    /// Other send ports.
+    ports: Vec<String>,
     resume_key: String,
     terminate_key: String,
+    suspend_key: String,
+    move_key: String,
 }
 
 /// One piece of parked work.
@@ -229,10 +248,16 @@ pub(crate) async fn show_work(State(state): State<AppState>, visit: Visit, Path(
         waits: found.state == 1,
         behind: found.state == 3,
         version: found.version,
+        suspended: matches!(found.state, 2 | 4) && found.kind == 1,
         may_resume: visit.may(Capability::InstControl),
         may_terminate: visit.may(Capability::InstTerminate),
+        may_edit: visit.may(Capability::MsgEdit),
+        may_move: visit.may(Capability::BulkRun),
+        ports: other_ports(&state, found.subscriber.as_deref()),
         resume_key: form::new_key(),
         terminate_key: form::new_key(),
+        suspend_key: form::new_key(),
+        move_key: form::new_key(),
         shell,
     })
 }

@@ -33,6 +33,7 @@ pub(crate) fn outcome_tag(outcome: Outcome) -> Tag {
         Outcome::Rejected => Tag::rejected(),
         Outcome::Suspended => Tag::suspended(),
         Outcome::InDoubt => Tag::in_doubt(),
+        Outcome::Replaced => Tag::replaced(),
     }
 }
 

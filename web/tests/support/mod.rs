@@ -23,6 +23,8 @@ use orderly_engine::clock::Clock;
 use orderly_engine::configuration::{
     Address, Configuration, ReceiveLocation, ReceivePort, RuleBook, SendPort, SiteClass,
 };
+use orderly_engine::current::Current;
+use orderly_engine::directory::Directory;
 use orderly_engine::people::{self, NewPerson, Passwords, Person, Strength};
 use orderly_engine::store::{Durability, Store, testing};
 use orderly_web::{AppState, ConsoleOptions, Parts};
@@ -107,9 +109,11 @@ impl Console {
         let pool = store.pool().clone();
         let passwords = Passwords::new(Strength::Test).unwrap();
         let configuration = Arc::new(ArcSwap::from_pointee(configuration()));
+        let current = Current::new(configuration.load_full(), Directory::default(), &[]);
         let state = AppState::new(Parts {
             store: store.clone(),
             configuration: configuration.clone(),
+            running: Arc::new(ArcSwap::from_pointee(current)),
             passwords: passwords.clone(),
             metrics: None,
             options,
