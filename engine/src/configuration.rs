@@ -5,6 +5,7 @@
 
 mod ack_table;
 mod batch;
+mod calendar;
 mod folder;
 mod kinds;
 mod notify;
@@ -18,6 +19,7 @@ use std::{sync::Arc, time::Duration};
 use indexmap::IndexMap;
 
 pub use batch::*;
+pub use calendar::{BadHours, Calendar, Holidays, Hours};
 pub use folder::*;
 pub use kinds::*;
 pub use notify::*;

@@ -183,6 +183,20 @@ impl Directory {
         Ok(directory)
     }
 
+    /// Numbers for a configuration that no database knows: for measurements of what needs none.
+    #[must_use]
+    pub fn without_database(configuration: &Configuration) -> Self {
+        let mut directory = Self::default();
+        for (id, (kind, name, shards, holds_keys)) in (1..).zip(wanted(configuration)) {
+            let lanes: Vec<i32> = (0..i32::from(shards)).map(|shard| id * 64 + shard).collect();
+            directory.by_lane.extend(lanes.iter().map(|lane| (*lane, id)));
+            directory.by_name.insert((kind, name.to_owned()), id);
+            let name = name.to_owned();
+            directory.subscribers.insert(id, Subscriber { id, kind, name, lanes, shards, holds_keys });
+        }
+        directory
+    }
+
     /// The subscriber with that name.
     #[must_use]
     pub fn subscriber(&self, kind: SubscriberKind, name: &str) -> Option<&Subscriber> {

@@ -147,6 +147,10 @@ pub async fn resume(
     .fetch_optional(tx.connection())
     .await?;
     let Some(row) = row else { return Ok(Acted::Changed) };
+    // Whoever resumes what is in doubt says that it shall be sent again.
+    sqlx::query!("DELETE FROM intent WHERE lane = $1 AND message_id = $2", lane, row.subject)
+        .execute(tx.connection())
+        .await?;
     tx.lanes.push(lane);
     note(tx, tracking::Kind::Resumed, row.subject, row.subscriber, person, "work.resumed", reason).await?;
     Ok(Acted::Done)

@@ -387,11 +387,13 @@ fn held(configuration: &Configuration, states: &States) -> HashSet<String> {
         let state = states.get(&("send_port".to_owned(), name.clone()));
         state.copied().unwrap_or(own) != PortState::Running
     };
+    let groups = configuration.send_port_groups.values().filter(|group| group.state == PortState::OnHold);
     configuration
         .send_ports
         .values()
         .filter(|port| is_held(&port.name, port.state))
         .map(|port| port.name.clone())
+        .chain(groups.flat_map(|group| group.members.iter().cloned()))
         .collect()
 }
 

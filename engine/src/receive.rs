@@ -17,6 +17,7 @@ use crate::configuration::{
 use crate::current::{Current, Running};
 use crate::directory::SourceKind;
 use crate::ids::MessageId;
+use crate::message_box::fault::{self, Fault};
 use crate::message_box::{
     self, DuplicateKey, Error, Incoming, MessageBox, Published, Refusal, Route, Settles,
 };
@@ -184,6 +185,11 @@ impl Door {
     fn incoming(&self, known: &Known, arrival: &Arrival<'_>, routes: Vec<Route>, answered: &str) -> Incoming {
         let header = &known.header;
         let parked = known.refusal.clone().or_else(|| not_routed(&routes, header));
+        // Who wants to know of failures takes it instead of an operator.
+        let routes = match &parked {
+            Some(cause) if routes.is_empty() => reports(arrival, known, &cause.code),
+            _ => routes,
+        };
         let detail = Detail::Received {
             sha256: [0; 32],
             remote: arrival.peer.remote(),
@@ -301,6 +307,21 @@ fn routes(arrival: &Arrival<'_>, known: &Known) -> Vec<Route> {
     let source = source_key(arrival, known.party.as_deref());
     let place = message_box::Arrival { message: arrival.id, order_source: &source };
     arrival.current.routes(&known.properties, place)
+}
+
+/// Who takes the report of a message that is refused or that nobody takes.
+fn reports(arrival: &Arrival<'_>, known: &Known, code: &str) -> Vec<Route> {
+    let refused = known.refusal.is_some();
+    let fault = Fault {
+        code,
+        step: if refused { "receive" } else { "route" },
+        port: &arrival.port.name,
+        party: known.party.as_deref().unwrap_or_default(),
+        class: if refused { "refused" } else { "not_routed" },
+    };
+    let source = source_key(arrival, known.party.as_deref());
+    let place = message_box::Arrival { message: arrival.id, order_source: &source };
+    fault::routes(arrival.current, &known.properties, fault, place)
 }
 
 /// Why a message without subscribers is kept for a person. An ACK that nobody asked for is only tracked.

@@ -1,9 +1,11 @@
 //! Delivery: one sender for each send lane takes its work in order, calls the receiver, and says what came of it.
 //! What it says is committed by `delivery`; a lane never waits for a retry, only for an open breaker.
 
+mod backup;
 pub mod breaker;
 mod exchange;
 mod file;
+mod intent;
 mod port;
 mod verdict;
 
@@ -15,6 +17,7 @@ use crate::current::Running;
 use crate::delivery::{Deliveries, Outcome, SendLane, SendWork};
 use crate::pipeline::assemble::{self, Unwritable};
 use crate::receive::Awaited;
+use backup::SecondWay;
 use breaker::{Opened, Permission};
 use exchange::Exchanged;
 use port::Port;
@@ -22,6 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use verdict::Tries;
 
 /// How often a lane looks whether its held port may go on.
 const HOLD_LOOK: Duration = Duration::from_millis(200);
@@ -55,6 +59,7 @@ impl Senders {
     /// Sends the work of one lane until the lane is handed over.
     async fn serve(self, mut lane: SendLane) {
         let name = lane.send_port().to_owned();
+        let mut begun: Option<intent::Begun> = None;
         loop {
             let Some((settings, port)) = self.ready(&name, lane.lane()).await else { return };
             let work = tokio::select! {
@@ -64,9 +69,16 @@ impl Senders {
                 () = self.stop.cancelled() => None,
             };
             let Some(work) = work else { return };
-            let ready =
-                if port.is_held() { self.ready(&name, work.lane).await } else { Some((settings, port)) };
+            let ready = match port.is_open(self.clock.now()) {
+                true => Some((settings, port)),
+                false => self.ready(&name, work.lane).await,
+            };
             let Some((settings, port)) = ready else { return self.give_back(work) };
+            if settings.intent && !self.may_begin(&work, &mut begun).await {
+                let outcome = intent::in_doubt("the node ended in the middle of sending it");
+                self.deliveries.complete(work, outcome);
+                continue;
+            }
             self.deliver(work, &settings, &port).await;
         }
     }
@@ -80,7 +92,7 @@ impl Senders {
             let current = self.running.load();
             if let Some(settings) = current.configuration.send_ports.get(name) {
                 let port = self.ports.port(settings);
-                if !port.is_held() {
+                if port.is_open(self.clock.now()) {
                     return Some((port.settings(), port));
                 }
             }
@@ -89,17 +101,65 @@ impl Senders {
         }
     }
 
-    /// One attempt at one message, once the breaker lets it.
+    /// False when this very attempt was begun by whoever had the lane before.
+    async fn may_begin(&self, work: &SendWork, begun: &mut Option<intent::Begun>) -> bool {
+        loop {
+            if let Some(begun) = begun {
+                return !intent::was_begun(begun, work);
+            }
+            match intent::begun(self.ports.store(), work.lane).await {
+                Ok(found) => *begun = Some(found),
+                Err(error) => {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "Could not read what was being sent"
+                    );
+                    tokio::time::sleep(HOLD_LOOK).await;
+                }
+            }
+        }
+    }
+
+    /// One attempt at one message by the way it has to go, once the breaker lets it.
     async fn deliver(&self, mut work: SendWork, settings: &SendPort, port: &Port) {
         if let Err(unwritable) = self.assemble(&mut work, settings) {
             let (code, reason) = ("send.unwritable".to_owned(), unwritable.to_string());
             return self.deliveries.complete(work, Outcome::Suspend { code, reason, answer: None });
         }
-        if !self.permitted(port, work.lane).await {
-            return self.give_back(work);
+        let Some(backup) = port.backup() else {
+            return match self.permitted(port, work.lane).await {
+                true => self.attempt(work, settings, port, None).await,
+                false => self.give_back(work),
+            };
+        };
+        let now = self.clock.now();
+        if !backup.takes(&work, now) {
+            let permission = port.breaker().permission(now);
+            if let Permission::Go | Permission::Probe = permission {
+                return self.attempt(work, settings, port, None).await;
+            }
+            // Its receiver is known to be away: nobody waits for it where there is another.
+            backup.take(&work, now, work.attempt - 1);
         }
+        match self.permitted(&backup.port, work.lane).await {
+            true => self.attempt(work, settings, port, Some(backup)).await,
+            false => self.give_back(work),
+        }
+    }
+
+    /// Sends it; `by` is the second way where it goes by that.
+    async fn attempt(&self, work: SendWork, settings: &SendPort, first: &Port, by: Option<&SecondWay>) {
+        let own = by.map(|backup| backup.port.settings());
+        let (settings, port) = (own.as_deref().unwrap_or(settings), by.map_or(first, |backup| &backup.port));
         port.pace().await;
         if !self.deliveries.may_send(work.lane).await {
+            port.breaker().forgo(self.clock.now());
+            return self.give_back(work);
+        }
+        if settings.intent
+            && let Err(error) = intent::begin(self.ports.store(), &work).await
+        {
+            tracing::warn!(error = &error as &dyn std::error::Error, "Could not note that a send begins");
             port.breaker().forgo(self.clock.now());
             return self.give_back(work);
         }
@@ -112,8 +172,16 @@ impl Senders {
         } else if exchanged.reached() {
             port.breaker().succeeded(now);
         }
-        let open = port.breaker().open_between(work.first_at, now);
-        let outcome = verdict::outcome(&work, settings, &exchanged, now, open, rand::random());
+        let tries = match by {
+            Some(backup) => backup.tries(&work, now),
+            None => Tries::first(&work, settings, now, port.breaker().open_between(work.first_at, now)),
+        };
+        let (outcome, moves) = verdict::outcome(&work, settings, &exchanged, now, &tries, rand::random());
+        match first.backup() {
+            Some(backup) if moves => backup.take(&work, now, work.attempt),
+            Some(backup) if !matches!(outcome, Outcome::Retry { .. }) => backup.is_done(&work),
+            _ => {}
+        }
         port.count(&exchanged, &outcome, work.bytes().len());
         if exchanged.holds_port(settings) {
             tracing::warn!(

@@ -5,6 +5,7 @@
 
 mod artifacts;
 mod batch;
+mod calendar;
 mod check;
 mod compile;
 mod deploy;

@@ -4,9 +4,11 @@
 #[path = "support/wire.rs"]
 mod support;
 
-use orderly_engine::configuration::{Mismatch, Retry, UnknownParty};
+use orderly_engine::configuration::{Backup, Mismatch, Retry, UnknownParty};
+use orderly_engine::ids::ParkedId;
+use orderly_engine::operate::{self, Fate};
 use std::time::Duration;
-use support::{Script, Site, adt};
+use support::{Receiver, Script, Site, adt};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_is_answered_after_its_commit_and_delivered_with_its_bytes() {
@@ -287,5 +289,166 @@ async fn a_send_port_that_suspends_work_opens_one_alert_and_mails_the_team_and_c
     watch.look().await.unwrap();
     assert_eq!(site.count("SELECT count(*) FROM alert WHERE closed_at IS NULL").await, 0);
     assert_eq!(site.count("SELECT count(*) FROM outgoing_mail WHERE subject LIKE 'RESOLVED%'").await, 1);
+    site.stop().await;
+}
+
+/// Two attempts at the first receiver, a few milliseconds apart.
+fn twice() -> Retry {
+    Retry { times: Some(1), wait: Duration::from_millis(5), ..Retry::default() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_receiver_does_not_take_goes_to_the_backup_in_order_until_it_is_back() {
+    let other = Receiver::start(Script::Answer("AA")).await;
+    let target = other.target();
+    let site = Site::start(Script::Down, |site| {
+        site.port(|port| port.backup = Some(Backup { target, after: twice(), retry: Retry::default() }));
+    })
+    .await;
+    let mut sender = site.sender().await;
+    let messages: Vec<String> = (1..=3).map(|number| adt(&number.to_string(), "P1")).collect();
+    for message in &messages {
+        sender.send(message).await;
+    }
+    for message in &messages {
+        assert_eq!(&other.next().await, message);
+    }
+    site.until("SELECT count(*) FROM tracking WHERE kind = 6", 3).await;
+    site.until("SELECT count(*) FROM parked", 0).await;
+    site.receiver.come_up().await;
+    sender.send(&adt("4", "P1")).await;
+    assert_eq!(site.receiver.next().await, adt("4", "P1"), "nothing waits: the first way is tried again");
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_the_backup_does_not_take_it_either_a_person_decides() {
+    let other = Receiver::start(Script::Down).await;
+    let target = other.target();
+    let site = Site::start(Script::Down, |site| {
+        site.port(|port| port.backup = Some(Backup { target, after: twice(), retry: twice() }));
+    })
+    .await;
+    site.sender().await.send(&adt("1", "P1")).await;
+    site.until("SELECT count(*) FROM parked WHERE state = 2 AND code = 'send.exhausted'", 1).await;
+    assert_eq!(site.count("SELECT attempt::bigint FROM parked").await, 4);
+    site.stop().await;
+}
+
+/// What an operator does with the one piece of work that waits.
+async fn resume(site: &Site) {
+    let (id, version): (i64, i32) = sqlx::query_as("SELECT id, version FROM parked WHERE state IN (2, 4)")
+        .fetch_one(site.engine.store().pool())
+        .await
+        .unwrap();
+    let who = orderly_engine::access::Entry {
+        person: "op",
+        session: None,
+        address: "test",
+        action: "work.resumed",
+        object_kind: "parked",
+        object: "",
+        reason: "the receiver has not got it",
+        result: "done",
+        at: site.engine.store().clock().now(),
+    };
+    let wanted = [(ParkedId(id), version)];
+    let current = site.engine.current();
+    let many = operate::work(site.engine.store(), &current, Fate::Resume, &wanted, who).await.unwrap();
+    assert_eq!(many.done, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_that_sends_nothing_twice_asks_a_person_when_the_answer_is_unknown() {
+    let site = Site::start(Script::HangUpOnce, |site| site.port(|port| port.intent = true)).await;
+    site.sender().await.send(&adt("1", "P1")).await;
+    assert_eq!(site.receiver.next().await, adt("1", "P1"));
+    site.until("SELECT count(*) FROM parked WHERE state = 4 AND code = 'send.unknown'", 1).await;
+    resume(&site).await;
+    assert_eq!(site.receiver.next().await, adt("1", "P1"));
+    site.until("SELECT count(*) FROM parked", 0).await;
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_send_that_was_begun_before_a_crash_is_in_doubt_and_the_next_goes_on() {
+    let site = Site::start(Script::Answer("AA"), |site| site.port(|port| port.intent = true)).await;
+    site.set_state("send_port", "out", "on_hold").await;
+    let mut sender = site.sender().await;
+    sender.send(&adt("1", "P1")).await;
+    sender.send(&adt("2", "P2")).await;
+    // As a node that died after it had begun to send the first would leave it.
+    sqlx::query(
+        "INSERT INTO intent (lane, sequence, message_id, attempt, at)
+         SELECT w.lane, w.sequence, w.subject, 1, now()
+           FROM work w JOIN message m ON m.id = w.subject WHERE m.control_id = '1'",
+    )
+    .execute(site.engine.store().pool())
+    .await
+    .unwrap();
+    site.set_state("send_port", "out", "running").await;
+    assert_eq!(site.receiver.next().await, adt("2", "P2"));
+    site.until("SELECT count(*) FROM parked WHERE state = 4", 1).await;
+    resume(&site).await;
+    assert_eq!(site.receiver.next().await, adt("1", "P1"));
+    site.until("SELECT count(*) FROM tracking WHERE kind = 6", 2).await;
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_nobody_takes_is_reported_to_who_asks_and_suspended_where_nobody_does() {
+    use orderly_engine::configuration::{Filter, SendPort};
+    use orderly_rules::{Value, filter::Test};
+    let desk = Receiver::start(Script::Answer("AA")).await;
+    let target = desk.target();
+    let site = Site::start(Script::Answer("AA"), |site| {
+        let mut filter = Filter::everything();
+        filter.and("fault.code", Test::OneOf(vec![Value::Text("no_subscriber".to_owned())]));
+        filter.and("orig.hl7.event", Test::OneOf(vec![Value::Text("A08".to_owned())]));
+        let port = SendPort {
+            filter: Some(filter),
+            target,
+            ..SendPort::mllp("desk", "127.0.0.1:1".parse().unwrap())
+        };
+        site.0.send_ports.insert("desk".to_owned(), port);
+    })
+    .await;
+    let mut sender = site.sender().await;
+    let reported = adt("1", "P1").replace("ADT^A04^ADT_A01", "ADT^A08^ADT_A01");
+    assert_eq!(sender.send(&reported).await, "AA 1");
+    assert_eq!(desk.next().await, reported);
+    sender.send(&adt("2", "P1").replace("ADT^A04^ADT_A01", "ADT^A03^ADT_A03")).await;
+    site.until("SELECT count(*) FROM parked WHERE code = 'no_subscriber'", 1).await;
+    assert_eq!(site.count("SELECT count(*) FROM tracking WHERE kind = 4").await, 2, "both are told of");
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn outside_its_service_window_a_port_keeps_its_work_in_order() {
+    use orderly_engine::configuration::{Calendar, Holidays};
+    let window = Calendar {
+        name: "window".to_owned(),
+        open: vec!["daily 00:00-24:00".parse().unwrap()],
+        closed: Vec::new(),
+        holidays: Holidays::default(),
+        from: None,
+        until: "2001-01-01".parse().ok(),
+        every_weeks: 1,
+        timezone: "Europe/Berlin".parse().unwrap(),
+    };
+    let site = Site::start(Script::Answer("AA"), |site| site.port(|port| port.calendar = Some(window))).await;
+    let mut sender = site.sender().await;
+    for number in 1..=3 {
+        assert_eq!(sender.send(&adt(&number.to_string(), "P1")).await, format!("AA {number}"));
+    }
+    site.until("SELECT count(*) FROM work", 3).await;
+    assert_eq!(site.count("SELECT count(*) FROM tracking WHERE kind IN (6, 7)").await, 0);
+    // The window is widened while they wait: they go at once.
+    let mut wider = orderly_engine::configuration::Configuration::clone(&site.engine.configuration());
+    wider.send_ports["out"].calendar.as_mut().unwrap().until = None;
+    site.engine.activate(std::sync::Arc::new(wider)).await.unwrap();
+    for number in 1..=3 {
+        assert_eq!(site.receiver.next().await, adt(&number.to_string(), "P1"));
+    }
     site.stop().await;
 }

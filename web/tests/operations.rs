@@ -170,3 +170,93 @@ async fn an_alert_is_taken_note_of_by_the_first_who_does() {
     browser.post(&address, &[("form_key", &key)]).await.expect(StatusCode::SEE_OTHER);
     browser.get("/alerts").await.says("taken note of by m.okafor");
 }
+
+/// The newest order that the receiver rejected.
+async fn rejected_work(console: &Console) -> String {
+    let id: i64 =
+        sqlx::query_scalar("SELECT id FROM parked WHERE code = 'ack.reject' ORDER BY id DESC LIMIT 1")
+            .fetch_one(&console.pool)
+            .await
+            .unwrap();
+    format!("/suspended/work/{}", orderly_engine::ids::ParkedId(id))
+}
+
+#[tokio::test]
+async fn an_edited_copy_is_checked_before_it_is_sent_and_the_reading_is_recorded() {
+    let (console, _) = console().await;
+    let work = rejected_work(&console).await;
+    let edit = format!("{work}/edit");
+    console.signed_in("m.okafor").await.get(&edit).await.expect(StatusCode::FORBIDDEN);
+    let lead = console.signed_in("r.meyer").await;
+    lead.get(&work).await.says("Edit a copy and send it");
+    let page = lead.get(&edit).await.expect(StatusCode::OK).says("ORM^O01");
+    let (key, version) = (page.hidden("form_key"), page.hidden("version"));
+    let mended = "MSH|^~\\&|LAB|||||| ORM^O01|R3|P|2.5\r\nPID|1||94\r\n";
+    let with = |text: &'static str, step: &'static str, reason: &'static str| {
+        [
+            ("form_key", key.clone()),
+            ("version", version.clone()),
+            ("text", text.to_owned()),
+            ("step", step.to_owned()),
+            ("reason", reason.to_owned()),
+        ]
+    };
+    let send = async |fields: [(&'static str, String); 5]| {
+        let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        lead.post(&edit, &fields).await
+    };
+    send(with("PID|1", "check", "")).await.expect(StatusCode::OK).says("it needs an MSH segment first");
+    let checked = send(with(mended, "check", "")).await.expect(StatusCode::OK).says("PID");
+    checked.says("93").says("94").says("Send the copy");
+    send(with(mended, "send", " ")).await.expect(StatusCode::UNPROCESSABLE_ENTITY).says("A reason is needed");
+    send(with(mended, "send", "the ward said so")).await.expect(StatusCode::SEE_OTHER);
+    assert_eq!(
+        count(
+            &console,
+            "SELECT count(*) FROM message WHERE parent IS NOT NULL AND position('|94'::bytea IN body) > 0"
+        )
+        .await,
+        1
+    );
+    assert_eq!(count(&console, "SELECT count(*) FROM parked WHERE code = 'ack.reject'").await, 2);
+    assert_eq!(
+        count(&console, "SELECT count(*) FROM parked WHERE code = 'resubmitted' AND state = 1").await,
+        1
+    );
+    let recorded =
+        "SELECT count(*) FROM access_entry WHERE action = 'message.resubmitted' AND person = 'r.meyer'";
+    assert_eq!(count(&console, recorded).await, 1);
+    assert!(count(&console, "SELECT count(*) FROM access_entry WHERE action = 'message.viewed'").await >= 1);
+}
+
+#[tokio::test]
+async fn a_paced_group_is_a_job_that_can_be_paused_and_cancelled() {
+    let (console, _) = console().await;
+    let browser = console.signed_in("m.okafor").await;
+    let group = group(&browser).await;
+    let check = browser.get(&format!("{group}?check=resume")).await.says("5 a second");
+    let (key, up_to) = (check.hidden("form_key"), check.hidden("up_to"));
+    let form = [
+        ("form_key", &*key),
+        ("up_to", &*up_to),
+        ("reason", "ward is back"),
+        ("pace", "5"),
+        ("stop_after", "2"),
+    ];
+    browser.post(&format!("{group}/resume"), &form).await.expect(StatusCode::SEE_OTHER);
+    assert_eq!(
+        count(&console, "SELECT count(*) FROM parked WHERE code = 'ack.reject' AND state = 2").await,
+        3
+    );
+    let list = browser.get("/jobs").await.says("Resume 3").says("Running");
+    let start = list.body.find("/jobs/").unwrap();
+    let address = list.body[start..start + "/jobs/".len() + 13].to_owned();
+    for (to, word) in [("pause", "Paused"), ("go-on", "Running"), ("cancel", "Cancelled")] {
+        let page = browser.get(&address).await.expect(StatusCode::OK).says("0 of 3").says("5 a second");
+        let (key, version) = (page.hidden("form_key"), page.hidden("version"));
+        let form = [("form_key", &*key), ("version", &*version), ("to", to)];
+        browser.post(&address, &form).await.expect(StatusCode::SEE_OTHER);
+        browser.get(&address).await.says(word);
+    }
+    assert_eq!(count(&console, "SELECT count(*) FROM access_entry WHERE action LIKE 'job.%'").await, 4);
+}

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Address, CallerTls, Filter, FolderSend, Framing, PortState};
+use super::{Address, Calendar, CallerTls, Filter, FolderSend, Framing, PortState};
 
 /// A logical exit.
 #[derive(Debug, Clone)]
@@ -25,6 +25,12 @@ pub struct SendPort {
     pub order: Order,
     /// When a delivery is tried again.
     pub retry: Retry,
+    /// Service window: outside it work waits; `None`: always open.
+    pub calendar: Option<Calendar>,
+    /// A second receiver for what the first does not take.
+    pub backup: Option<Backup>,
+    /// Whether each send is noted first, so that after a crash nothing is sent twice.
+    pub intent: bool,
     /// When the port pauses as a whole.
     pub breaker: Breaker,
     /// Speed and sockets.
@@ -56,6 +62,9 @@ impl SendPort {
             filter: None,
             order: Order::default(),
             retry: Retry::default(),
+            calendar: None,
+            backup: None,
+            intent: false,
             breaker: Breaker::default(),
             limits: SendLimits::default(),
             ack: AckRule::default(),
@@ -226,6 +235,18 @@ impl Retry {
     pub fn is_used_up(&self, attempt: u32, spent: Duration) -> bool {
         self.times.is_some_and(|times| attempt > times) || spent >= self.lasting
     }
+}
+
+/// A second receiver: it gets what the first did not take before `after` was used up, and what has the same order key as
+/// long as some of it waits.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Backup {
+    /// The other receiver.
+    pub target: SendAdapter,
+    /// Attempts at the first receiver.
+    pub after: Retry,
+    /// Attempts at this one.
+    pub retry: Retry,
 }
 
 /// When the whole port pauses: after `failures` within `within`, then one probe per pause, doubled up to `most`.

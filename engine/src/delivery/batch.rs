@@ -29,6 +29,8 @@ pub(super) struct Batch {
     pub(super) closed: Vec<(i64, i64, i32)>,
     pub(super) entries: Vec<Entry>,
     pub(super) work: Vec<NewWork>,
+    /// Messages of which failures are reported.
+    pub(super) reported: Vec<(i64, orderly_hl7::Message)>,
     /// The message that goes along with a row of `work` when it is handed over in memory.
     pub(super) notices: Vec<Notice>,
 }
@@ -105,6 +107,18 @@ impl Batch {
                 self.entries.push(entry(Kind::DeliveryFailed, detail));
                 self.park(work, State::Retry, Some(*due_at), code, reason, context);
             }
+            Outcome::InDoubt { code, reason } => {
+                let (attempt, code, text) = (work.attempt, code.clone(), reason.clone());
+                let detail =
+                    Detail::Failed { attempt, code: code.clone(), text, again_at: None, answer: None };
+                self.entries.push(entry(Kind::Suspended, detail));
+                self.park(work, State::InDoubt, None, &code, reason, context);
+                self.notices.push(Notice::DeliverySuspended {
+                    subscriber: work.subscriber,
+                    message: work.message_id,
+                    code,
+                });
+            }
             Outcome::Suspend { code, reason, .. } => {
                 let detail = Detail::Failed {
                     attempt: work.attempt,
@@ -117,6 +131,8 @@ impl Batch {
                     self.entries.push(entry(Kind::DeliveryFailed, detail));
                     self.leave(work, context);
                     self.tell_instance(work, outcome, trace.as_ref());
+                } else if self.report(work, code, context) {
+                    self.entries.push(entry(Kind::DeliveryFailed, detail));
                 } else {
                     self.entries.push(entry(Kind::Suspended, detail));
                     self.park(work, State::Suspended, None, code, reason, context);
@@ -131,7 +147,7 @@ impl Batch {
     }
 
     /// It needs no place any more.
-    fn leave(&mut self, work: &SendWork, context: &Context<'_>) {
+    pub(super) fn leave(&mut self, work: &SendWork, context: &Context<'_>) {
         if let Some(parked) = work.parked.filter(|parked| !context.gone.contains(&parked.0)) {
             self.unparked.push(parked.0);
             self.released.push((work.lane, work.key));
@@ -292,7 +308,7 @@ impl Batch {
                 self.push_work(work::Kind::SendFailed, work.message_id.0, send, detail);
                 self.close(work, send);
             }
-            Outcome::Delivered { .. } | Outcome::Retry { .. } => {
+            Outcome::Delivered { .. } | Outcome::Retry { .. } | Outcome::InDoubt { .. } => {
                 let at = work.created_at.max(work.first_at);
                 self.written(work.message_id, send, at);
                 if expect == "transport" {

@@ -317,7 +317,11 @@ impl Committer {
                 .kept
                 .iter()
                 .find(|kept| kept.id.0 == new.subject && new.kind == work::Kind::Answered)
-                .map(|kept| kept.message.clone()),
+                .map(|kept| kept.message.clone())
+                .or_else(|| {
+                    let reported = batch.reported.iter().find(|(id, _)| *id == new.subject);
+                    reported.filter(|_| new.kind == work::Kind::Message).map(|(_, message)| message.clone())
+                }),
         });
         shared.lanes.hand_over(items);
         self.settle(done, &batch, &held);

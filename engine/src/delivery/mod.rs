@@ -7,6 +7,7 @@
 mod batch;
 mod columns;
 mod committer;
+mod report;
 mod retry;
 mod types;
 
@@ -178,7 +179,7 @@ impl Deliveries {
         if let Some(state) = states.get_mut(&work.lane) {
             let holds = match &outcome {
                 Outcome::Delivered { .. } => false,
-                Outcome::Retry { .. } => true,
+                Outcome::Retry { .. } | Outcome::InDoubt { .. } => true,
                 Outcome::Suspend { .. } => !work.is_awaited(),
             };
             // Before the commit: the sender must not get the next of this key meanwhile.

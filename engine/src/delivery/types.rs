@@ -60,6 +60,13 @@ pub enum Outcome {
         /// The receiver's answer, if there was one.
         answer: Option<Answer>,
     },
+    /// Nobody knows whether it arrived, and the port sends nothing twice: a person decides.
+    InDoubt {
+        /// Stable code: `send.unknown`.
+        code: String,
+        /// For the operator; no patient data.
+        reason: String,
+    },
     /// It will not be tried again by itself. An instance that waits for the answer is told; otherwise a person decides.
     Suspend {
         /// Stable code: `send.exhausted`, `ack.reject`, ...
@@ -104,6 +111,7 @@ impl Outcome {
             Self::Delivered { answer, .. } | Self::Retry { answer, .. } | Self::Suspend { answer, .. } => {
                 answer.as_ref()
             }
+            Self::InDoubt { .. } => None,
         }
     }
 }

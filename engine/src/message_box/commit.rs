@@ -259,7 +259,7 @@ impl Committer {
         self.lanes.hand_over(items);
         for (incoming, _) in batch.iter().flat_map(Request::messages) {
             let message = incoming.id;
-            if let Some(refusal) = &incoming.parked {
+            if let Some(refusal) = incoming.parked.as_ref().filter(|_| incoming.routes.is_empty()) {
                 let code = refusal.code.clone();
                 self.notices.tell(if code == parked::NO_SUBSCRIBER {
                     Notice::NotRouted { message, code }
@@ -273,7 +273,7 @@ impl Committer {
     fn parked(&self, batch: &[Request]) -> parked::Columns {
         let mut columns = parked::Columns::default();
         for (incoming, _) in batch.iter().flat_map(Request::messages) {
-            if let Some(refusal) = &incoming.parked {
+            if let Some(refusal) = incoming.parked.as_ref().filter(|_| incoming.routes.is_empty()) {
                 columns.push(parked::NewParked {
                     id: self.store.ids().next_id(),
                     lane: None,

@@ -1,6 +1,7 @@
 //! The message box: stores what arrives, tells who must see it, and answers only once that is committed.
 
 mod commit;
+pub(crate) mod fault;
 mod publish;
 mod repeat;
 pub mod subscription;

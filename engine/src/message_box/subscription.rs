@@ -1,8 +1,9 @@
 //! Who must see a message: all subscriptions of the running configuration, evaluated in memory.
 //!
-//! Entries are looked up by message type first; what names no type is tried for every message.
+//! Entries are looked up by one value that they demand: the message type, and where there are many, the property whose
+//! values tell most of them apart. What demands no value is tried for every message.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use orderly_hl7::Message;
@@ -11,15 +12,19 @@ use orderly_rules::{Filter, Properties, Value};
 
 use super::Route;
 use crate::audit::sha256;
-use crate::configuration::{Configuration, Enlisted, Order, SendPort};
+use crate::configuration::{Configuration, Enlisted, Order, PortState, SendPort};
 use crate::directory::{Directory, SubscriberKind};
 use crate::ids::MessageId;
 use crate::work::{self, Subscribed};
 
 /// Property with the name of the receive port a message came by; messages made inside have none.
 const PORT: &str = "port.name";
-/// Property with the message type, on which the index is built.
+/// Property with the message type, on which a small index is built.
 const TYPE: &str = "hl7.type";
+/// Up to so many entries the message type is enough; another lookup would cost more than it saves.
+const FEW: usize = 64;
+/// Properties that a large index is built on, besides the message type.
+const INDEXED_MOST: usize = 7;
 
 /// What routing knows about a message besides its properties.
 #[derive(Debug, Clone, Copy)]
@@ -34,8 +39,12 @@ pub struct Arrival<'a> {
 #[derive(Debug, Default)]
 pub struct SubscriptionIndex {
     entries: Vec<Entry>,
-    by_type: HashMap<String, Vec<usize>>,
-    any_type: Vec<usize>,
+    /// By property and value; each entry stands under one property.
+    by_value: Vec<(String, HashMap<String, Vec<usize>>)>,
+    /// Entries that demand no value.
+    rest: Vec<usize>,
+    /// Some entry wants reports of failures.
+    takes_faults: bool,
     config_version: i64,
 }
 
@@ -83,11 +92,14 @@ impl SubscriptionIndex {
     }
 
     fn add_send_port(&mut self, port: &SendPort, configuration: &Configuration, directory: &Directory) {
+        if port.state == PortState::NotDeployed {
+            return;
+        }
         let Some(subscriber) = directory.subscriber(SubscriberKind::SendPort, &port.name) else { return };
         let groups = configuration
             .send_port_groups
             .values()
-            .filter(|group| group.members.contains(&port.name))
+            .filter(|group| group.state != PortState::NotDeployed && group.members.contains(&port.name))
             .filter_map(|group| group.filter.as_ref());
         for filter in port.filter.iter().chain(groups) {
             self.entries.push(Entry {
@@ -130,16 +142,25 @@ impl SubscriptionIndex {
     }
 
     fn sort_in(&mut self) {
+        self.takes_faults = self
+            .entries
+            .iter()
+            .any(|entry| entry.filter.properties().any(|property| property.starts_with("fault.")));
+        let properties =
+            if self.entries.len() > FEW { telling(&self.entries) } else { vec![TYPE.to_owned()] };
+        self.by_value = properties.into_iter().map(|property| (property, HashMap::new())).collect();
         for (number, entry) in self.entries.iter().enumerate() {
-            match entry.filter.constants(TYPE) {
-                Some(constants) => {
-                    for constant in constants {
-                        if let Value::Text(text) = constant {
-                            self.by_type.entry(text.clone()).or_default().push(number);
-                        }
+            let place = self
+                .by_value
+                .iter_mut()
+                .find_map(|(property, places)| Some((places, texts(entry.filter.constants(property)?)?)));
+            match place {
+                Some((places, texts)) => {
+                    for text in texts {
+                        places.entry(text.to_owned()).or_default().push(number);
                     }
                 }
-                None => self.any_type.push(number),
+                None => self.rest.push(number),
             }
         }
     }
@@ -153,8 +174,14 @@ impl SubscriptionIndex {
         directory: &Directory,
     ) -> Vec<Route> {
         let mut routes: Vec<Route> = Vec::new();
-        let by_type = self.by_type.get(&properties.text(TYPE)).map(Vec::as_slice).unwrap_or_default();
-        for number in by_type.iter().chain(&self.any_type) {
+        let found = self.by_value.iter().flat_map(|(property, places)| {
+            let texts = properties.get(property).iter().filter_map(|value| match value {
+                Value::Text(text) => places.get(text.as_str()),
+                _ => None,
+            });
+            texts.flatten()
+        });
+        for number in found.chain(&self.rest) {
             let entry = &self.entries[*number];
             if !entry.filter.matches(properties) {
                 continue;
@@ -226,11 +253,49 @@ impl SubscriptionIndex {
         }
     }
 
+    /// True where somebody wants reports of failures; where nobody does, none need be made.
+    pub(crate) fn takes_faults(&self) -> bool {
+        self.takes_faults
+    }
+
     /// Number of subscriptions.
     #[must_use]
     pub fn count(&self) -> usize {
         self.entries.len()
     }
+}
+
+/// The values, when all of them are text: others are compared by the filter alone.
+fn texts(constants: &[Value]) -> Option<Vec<&str>> {
+    constants
+        .iter()
+        .map(|constant| match constant {
+            Value::Text(text) => Some(text.as_str()),
+            _ => None,
+        })
+        .collect()
+}
+
+/// The properties that entries demand values of, those with most different values first.
+fn telling(entries: &[Entry]) -> Vec<String> {
+    let mut values: HashMap<&str, HashSet<&str>> = HashMap::new();
+    for entry in entries {
+        for condition in &entry.filter.all {
+            if let Some(texts) = entry.filter.constants(&condition.property).and_then(texts) {
+                values.entry(&condition.property).or_default().extend(texts);
+            }
+        }
+    }
+    let mut properties: Vec<(usize, &str)> =
+        values.into_iter().map(|(property, values)| (values.len(), property)).collect();
+    properties.sort_unstable_by_key(|(count, property)| (std::cmp::Reverse(*count), *property));
+    properties.truncate(INDEXED_MOST);
+    let mut properties: Vec<String> =
+        properties.into_iter().map(|(_, property)| property.to_owned()).collect();
+    if !properties.iter().any(|property| property == TYPE) {
+        properties.push(TYPE.to_owned());
+    }
+    properties
 }
 
 /// Start-or-continue: subscriptions of one orchestration that mean the same conversation are one piece of work.
@@ -292,13 +357,18 @@ pub(crate) fn hash_of(text: &str) -> i64 {
 
 /// Whether the logical port takes this MSH-9. `ORU^*` takes all events of ORU.
 fn accepted(patterns: &[String], properties: &Properties) -> bool {
-    let (kind, event) = (properties.text(TYPE), properties.text("hl7.event"));
-    patterns.is_empty()
-        || patterns.iter().any(|pattern| {
-            let mut parts = pattern.split('^');
-            let fits = |part: Option<&str>, value: &str| part.is_none_or(|part| part == "*" || part == value);
-            fits(parts.next(), &kind) && fits(parts.next(), &event)
-        })
+    if patterns.is_empty() {
+        return true;
+    }
+    // A report of a failure says what the message was below `orig.`.
+    let orig = if properties.get("fault.code").is_empty() { "" } else { "orig." };
+    let (kind, event) =
+        (properties.text(&format!("{orig}{TYPE}")), properties.text(&format!("{orig}hl7.event")));
+    patterns.iter().any(|pattern| {
+        let mut parts = pattern.split('^');
+        let fits = |part: Option<&str>, value: &str| part.is_none_or(|part| part == "*" || part == value);
+        fits(parts.next(), &kind) && fits(parts.next(), &event)
+    })
 }
 
 /// Properties of a message as routing sees them.

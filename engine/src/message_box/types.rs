@@ -41,7 +41,7 @@ pub struct Incoming {
     pub place: Option<Place>,
     /// Who gets it, from the subscription index.
     pub routes: Vec<Route>,
-    /// Why it is kept for a person instead of being routed; with routes it must be empty.
+    /// Why it is kept for a person instead of being routed; with routes: what these are told of instead.
     pub parked: Option<Refusal>,
     /// Configuration that applied.
     pub config_version: i64,

@@ -338,26 +338,41 @@ async fn step(store: &Store, current: &Current) -> Result<bool, Error> {
     let (mut ordinals, mut results) = (Vec::new(), Vec::new());
     for item in &items {
         ordinals.push(item.ordinal);
-        results.push(
-            one(&mut tx, current, &due, (ParkedId(item.parked), item.version), &mut append, now).await?,
-        );
+        let seen = (ParkedId(item.parked), item.version);
+        results.push(one(&mut tx, current, &due, seen, &mut append, now).await?);
     }
-    let count = |wanted: fn(&str) -> bool| i32::try_from(results.iter().filter(|said| wanted(said)).count());
-    let done = count(|said| said == "done").unwrap_or(i32::MAX);
-    let changed = count(|said| said == "changed").unwrap_or(i32::MAX);
-    let failed = count(|said| said != "done" && said != "changed").unwrap_or(i32::MAX);
+    let done = save(&mut tx, &due, &ordinals, &results, now).await?;
+    work::append(&mut tx, &append).await?;
+    let result = format!("{done} of {}", items.len());
+    record(tx, &due, now, &result).await?;
+    Ok(true)
+}
+
+/// Writes what came of a step and when the next one may begin. Answers how much was done.
+async fn save(
+    tx: &mut Tx,
+    due: &Due,
+    ordinals: &[i32],
+    results: &[String],
+    now: DateTime<Utc>,
+) -> Result<i32, Error> {
+    let count = |wanted: fn(&str) -> bool| {
+        i32::try_from(results.iter().filter(|said| wanted(said)).count()).unwrap_or(i32::MAX)
+    };
+    let (done, changed) = (count(|said| said == "done"), count(|said| said == "changed"));
+    let failed = count(|said| said != "done" && said != "changed");
     sqlx::query!(
         "UPDATE job_item i SET result = u.result
            FROM unnest($2::integer[], $3::text[]) AS u(ordinal, result)
           WHERE i.job = $1 AND i.ordinal = u.ordinal",
         due.id,
-        &ordinals,
-        &results
+        ordinals,
+        results
     )
     .execute(tx.connection())
     .await?;
     let pause = due.pace.map_or(TimeDelta::zero(), |pace| {
-        TimeDelta::milliseconds(1_000 * i64::try_from(items.len()).unwrap_or(0) / i64::from(pace))
+        TimeDelta::milliseconds(1_000 * i64::try_from(results.len()).unwrap_or(0) / i64::from(pace))
     });
     sqlx::query!(
         "UPDATE job SET done = done + $2, changed = changed + $3, failed = failed + $4, due_at = $5 WHERE id = $1",
@@ -369,10 +384,7 @@ async fn step(store: &Store, current: &Current) -> Result<bool, Error> {
     )
     .execute(tx.connection())
     .await?;
-    work::append(&mut tx, &append).await?;
-    let result = format!("{done} of {}", items.len());
-    record(tx, &due, now, &result).await?;
-    Ok(true)
+    Ok(done)
 }
 
 /// How much of what was resumed waits for a person again.

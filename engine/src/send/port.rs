@@ -1,5 +1,6 @@
 //! One send port in memory: connections, breaker, pace, what operators held, and what it did lately.
 
+use super::backup::SecondWay;
 use super::breaker::{Breaker, BreakerRule, Standing};
 use super::exchange::{self, Exchanged, Foreign};
 use crate::adapter::mllp::{Client, ClientError, Dial, tls};
@@ -65,6 +66,7 @@ pub(super) struct Port {
     activity: Arc<PortActivity>,
     /// Hash of the certificates in use.
     certificates: Mutex<Option<[u8; 32]>>,
+    backup: Option<SecondWay>,
 }
 
 impl SendPorts {
@@ -109,6 +111,11 @@ impl SendPorts {
                 );
             }
         }
+    }
+
+    /// The database, for what is noted before a send.
+    pub(super) fn store(&self) -> &Store {
+        &self.shared.store
     }
 
     /// What each port did.
@@ -217,6 +224,10 @@ impl Port {
             pause: delta(rule.pause),
             most: delta(rule.most),
         };
+        let backup = settings.backup.as_ref().map(|rule| {
+            let other = SecondWay::settings_of(settings, rule);
+            SecondWay::new(Arc::new(Self::new(&other, data, Arc::clone(&activity))), rule.clone())
+        });
         let slots = (0..settings.limits.connections.max(1)).map(|_| tokio::sync::Mutex::default()).collect();
         Self {
             settings: Arc::new(settings.clone()),
@@ -232,6 +243,7 @@ impl Port {
             certificates: Mutex::new(
                 caller_tls(settings).and_then(|wanted| tls::caller_contents(wanted, data).ok()),
             ),
+            backup,
         }
     }
 
@@ -258,14 +270,23 @@ impl Port {
             && own.ack == settings.ack
             && own.retry == settings.retry
             && own.order == settings.order
+            && own.backup == settings.backup
+            && own.intent == settings.intent
+            && own.calendar == settings.calendar
     }
 
     pub(super) fn settings(&self) -> Arc<SendPort> {
         Arc::clone(&self.settings)
     }
 
-    pub(super) fn is_held(&self) -> bool {
-        self.held.load(Ordering::Relaxed)
+    pub(super) fn backup(&self) -> Option<&SecondWay> {
+        self.backup.as_ref()
+    }
+
+    /// True where nobody holds it and its service window is open.
+    pub(super) fn is_open(&self, now: chrono::DateTime<chrono::Utc>) -> bool {
+        let window = self.settings.calendar.as_ref();
+        !self.held.load(Ordering::Relaxed) && window.is_none_or(|window| window.is_open(now))
     }
 
     /// Waits until the port is held or started.
@@ -345,7 +366,7 @@ impl Port {
                 activity.delivered.fetch_add(1, Ordering::Relaxed);
                 activity.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
             }
-            Outcome::Retry { .. } | Outcome::Suspend { .. } => {
+            Outcome::Retry { .. } | Outcome::Suspend { .. } | Outcome::InDoubt { .. } => {
                 activity.failed.fetch_add(1, Ordering::Relaxed);
                 if exchanged.answer.is_some() {
                     activity.refused.fetch_add(1, Ordering::Relaxed);

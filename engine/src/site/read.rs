@@ -3,6 +3,7 @@
 use indexmap::IndexMap;
 
 use super::{
+    calendar,
     filters::Filters,
     head, notify,
     party::{self, Parties},
@@ -41,10 +42,11 @@ pub(super) fn read(source: &Source, environment: &Environment, filters: &Filters
     let receive_ports = receive_port::read(source, &parties, &site.name);
     let tracking = head::tracking(source);
     check_index(source, filters);
+    let calendars = calendar::read(source, site.timezone);
     Parts {
         applications: head::applications(source, &site),
         receive_ports,
-        send_ports: send_port::read(source, filters, &site.name),
+        send_ports: send_port::read(source, filters, &site.name, &calendars),
         send_port_groups: send_port::read_groups(source, filters, &site.name),
         roles: people::roles(source),
         teams: people::teams(source),

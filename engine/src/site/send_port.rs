@@ -12,31 +12,31 @@ use super::{
     source::{Entry, Source},
 };
 use crate::configuration::{
-    AckAction, AckPreset, AckRule, AckTable, Address, Answered, Breaker, CallerTls, ExpectedAck, Mismatch,
-    MllpSend, OnFailure, Order, PortState, Retry, SendAdapter, SendLimits, SendPort, SendPortGroup,
+    AckAction, AckPreset, AckRule, AckTable, Address, Answered, Backup, Breaker, Calendar, CallerTls,
+    ExpectedAck, Mismatch, MllpSend, OnFailure, Order, PortState, Retry, SendAdapter, SendLimits, SendPort,
+    SendPortGroup,
 };
 
 /// Reads `send_ports:`.
-pub(super) fn read(source: &Source, filters: &Filters<'_>, site: &str) -> IndexMap<String, SendPort> {
+pub(super) fn read(
+    source: &Source,
+    filters: &Filters<'_>,
+    site: &str,
+    calendars: &IndexMap<String, Calendar>,
+) -> IndexMap<String, SendPort> {
     let entries = source.entries("send_ports");
-    let ports = entries.iter().filter_map(|entry| send_port(entry, filters, site));
+    let ports = entries.iter().filter_map(|entry| send_port(entry, filters, site, calendars));
     ports.map(|port| (port.name.clone(), port)).collect()
 }
 
-fn send_port(entry: &Entry<'_>, filters: &Filters<'_>, site: &str) -> Option<SendPort> {
+fn send_port(
+    entry: &Entry<'_>,
+    filters: &Filters<'_>,
+    site: &str,
+    calendars: &IndexMap<String, Calendar>,
+) -> Option<SendPort> {
     let object = entry.sheet.object(entry.body, "a send port")?;
-    object.refuse(&[
-        "track",
-        "failed",
-        "maps",
-        "answer_maps",
-        "backup",
-        "calendar",
-        "intent",
-        "batch",
-        "encode",
-        "encoding",
-    ]);
+    object.refuse(&["track", "failed", "maps", "answer_maps", "batch", "encode", "encoding"]);
     let mut port = SendPort::mllp(entry.name.value.clone(), Address::new("", 0));
     port.title.clone_from(&port.name);
     site.clone_into(&mut port.application);
@@ -50,6 +50,10 @@ fn send_port(entry: &Entry<'_>, filters: &Filters<'_>, site: &str) -> Option<Sen
         port.order = order;
     }
     port.retry = object.object("retry").map(|retry| read_retry(&retry)).unwrap_or_default();
+    port.calendar =
+        object.reference("calendar", Referent::Calendar).and_then(|name| calendars.get(&name).cloned());
+    port.backup = object.object("backup").and_then(|backup| read_backup(&backup, &port.retry));
+    object.set_flag("intent", &mut port.intent);
     port.breaker = object.object("breaker").map(|breaker| read_breaker(&breaker)).unwrap_or_default();
     port.limits = object.object("limits").map(|limits| read_limits(&limits)).unwrap_or_default();
     let ack = object.object("ack").map(|ack| read_ack(&ack));
@@ -68,6 +72,11 @@ fn send_port(entry: &Entry<'_>, filters: &Filters<'_>, site: &str) -> Option<Sen
             AckRule { expect: ExpectedAck::None, ..ack.unwrap_or_default() }
         }
     };
+    if port.intent && matches!(port.ack.expect, ExpectedAck::None | ExpectedAck::Transport) {
+        let text =
+            "`intent` needs an answer of the receiver: without one nobody learns whether a message arrived";
+        entry.sheet.error("S305", entry.name.span, text);
+    }
     Some(port)
 }
 
@@ -185,6 +194,27 @@ fn read_retry(object: &Object<'_, '_>) -> Retry {
     }
     object.finish();
     retry
+}
+
+/// `after` is the port's own `retry` where it is not given.
+fn read_backup(object: &Object<'_, '_>, retry: &Retry) -> Option<Backup> {
+    let target = object.require("target").and_then(|node| target(object.sheet, node));
+    let after = object.object("after").map_or_else(|| retry.clone(), |after| read_retry(&after));
+    let own = object.object("retry").map(|retry| read_retry(&retry)).unwrap_or_default();
+    if let Some(back) = object.text("back") {
+        match back.value.as_str() {
+            "when_empty" => {}
+            "by_hand" => object.sheet.error("S009", back.span, "`by_hand` is not supported yet"),
+            other => object.sheet.error_help(
+                "S003",
+                back.span,
+                format!("unknown word `{other}`"),
+                Some("one of: when_empty, by_hand".to_owned()),
+            ),
+        }
+    }
+    object.finish();
+    Some(Backup { target: target?, after, retry: own })
 }
 
 fn read_breaker(object: &Object<'_, '_>) -> Breaker {

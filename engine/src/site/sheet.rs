@@ -27,6 +27,8 @@ pub(super) enum Referent {
     Person,
     RetentionClass,
     Profile,
+    Holidays,
+    Calendar,
 }
 
 impl Referent {
@@ -43,6 +45,8 @@ impl Referent {
             Self::Person => "person",
             Self::RetentionClass => "retention class",
             Self::Profile => "message profile",
+            Self::Holidays => "list of holidays",
+            Self::Calendar => "calendar",
         }
     }
 }

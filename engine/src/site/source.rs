@@ -18,6 +18,8 @@ const SECTIONS: &[&str] = &[
     "site",
     "values",
     "applications",
+    "holidays",
+    "calendars",
     "parties",
     "receive_ports",
     "send_ports",
@@ -31,7 +33,7 @@ const SECTIONS: &[&str] = &[
     "retention",
     "tracking",
 ];
-const LATER: &[&str] = &["holidays", "calendars", "schedules", "archives"];
+const LATER: &[&str] = &["schedules", "archives"];
 const PORT_SECTIONS: &[&str] = &["receive_ports", "send_ports", "send_port_groups", "orchestrations"];
 const FILE_BYTES_MAX: usize = 512 << 10;
 
@@ -183,6 +185,8 @@ impl Source {
             (Referent::Role, "roles"),
             (Referent::Team, "teams"),
             (Referent::Person, "people"),
+            (Referent::Holidays, "holidays"),
+            (Referent::Calendar, "calendars"),
         ] {
             known.insert(referent, self.names(section));
         }

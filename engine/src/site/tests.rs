@@ -239,8 +239,6 @@ fn what_is_not_built_yet_is_refused_by_name() {
     };
     let cases = [
         ("schedules", "schedules:\n  a: {}\n".to_owned()),
-        ("calendars", "calendars:\n  a: {}\n".to_owned()),
-        ("holidays", "holidays:\n  a: {}\n".to_owned()),
         ("archives", "archives:\n  a: {}\n".to_owned()),
         ("sftp", "receive_ports:\n  inn:\n    locations:\n      aa: { adapter: { sftp: { host: a } } }\n".to_owned()),
         ("http", "send_ports:\n  out: { target: { http: { url: x } } }\n".to_owned()),
@@ -253,9 +251,7 @@ fn what_is_not_built_yet_is_refused_by_name() {
         ("encoding", location("encoding: xml")),
         ("static", location("acknowledgment: { mode: static }")),
         ("batch", port("batch: { release: { count: 5 } }")),
-        ("backup", port("backup: { target: {} }")),
-        ("calendar", port("calendar: x")),
-        ("intent", port("intent: true")),
+        ("by_hand", port("backup: { target: { mllp: { socket: { connect: 127.0.0.1:2 } } }, back: by_hand }")),
         ("encode", port("encode: [gzip]")),
         ("maps", port("maps: [{ map: x }]")),
         ("rota", "teams:\n  aa: { title: A, roles: [], rota: {} }\n".to_owned()),
@@ -391,4 +387,33 @@ fn mistakes_around_profiles_are_told_with_their_place() {
     check("validation: { level: profile }", WARD_PROFILE, "error S208: level `profile` is asked for");
     let broken = WARD_PROFILE.replace("PV1-19", "PV1-99");
     check("profile: ward", &broken, "rules/profiles/ward.yaml:7:3: error R66: PV1-99 is neither");
+}
+
+#[test]
+fn a_calendar_says_what_is_wrong_with_it_and_where() {
+    let text = |calendar: &str| {
+        format!(
+            "{HEAD}holidays:
+  national: {{ title: National, days: {{ 2026-04-06: Easter Monday }}, every_year: {{ 12-25: Christmas }} }}
+calendars:
+  window: {calendar}
+send_ports:
+  out: {{ target: {{ mllp: {{ socket: {{ connect: 127.0.0.1:1 }} }} }}, calendar: window }}
+"
+        )
+    };
+    let good = "{ open: [mon-fri 08:00-17:30], closed: [daily 12:00-13:00], holidays: national }";
+    assert_eq!(shown(&[("site.yaml", &text(good))], &Environment::local()), "");
+    for (calendar, wanted) in [
+        ("{ open: [mon 8-9] }", "hours look like"),
+        ("{ closed: [daily 12:00-13:00] }", "open"),
+        ("{ open: [daily 08:00-09:00], holidays: regional }", "there is no list of holidays `regional`"),
+        ("{ open: [daily 08:00-09:00], timezone: Mars/Base }", "is no time zone"),
+        ("{ open: [daily 08:00-09:00], every_weeks: 2 }", "counts from `from`"),
+    ] {
+        let found = shown(&[("site.yaml", &text(calendar))], &Environment::local());
+        assert!(found.contains(wanted), "{calendar}: {found}");
+    }
+    let unknown = text(good).replace("calendar: window", "calendar: door");
+    assert!(shown(&[("site.yaml", &unknown)], &Environment::local()).contains("there is no calendar `door`"));
 }

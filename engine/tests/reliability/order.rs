@@ -279,3 +279,35 @@ async fn a_job_stops_when_too_much_of_what_it_resumed_fails_again() {
     );
     engine.shutdown().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failure_goes_to_whoever_wants_reports_and_holds_nobody_up() {
+    let mut configuration = Configuration::clone(&site(&Order::default()));
+    let mut filter = Filter::everything();
+    filter.and("fault.code", Test::Present(true));
+    filter.and("orig.patient.id", Test::OneOf(vec![Value::Text("a".to_owned())]));
+    configuration.send_ports.get_mut("archive").unwrap().filter = Some(filter);
+    let engine = start(&database().await, Arc::new(configuration)).await;
+    let mut sent = serve(&engine, |work| {
+        if work.control_id.starts_with("bad") && work.key != 0 {
+            let (code, reason) = ("ack.reject".to_owned(), "refused".to_owned());
+            return Outcome::Suspend { code, reason, answer: None };
+        }
+        accepted(work)
+    });
+    receive(&engine, &[("bad-1", "a", "x"), ("2", "a", "x"), ("bad-3", "b", "x")]).await;
+    // Patient a's failure went to the archive, which refuses it too: reports are not reported again.
+    let parked: Vec<(String, String)> = sqlx::query_as(
+        "SELECT s.name, m.control_id
+           FROM parked p JOIN subscriber s ON s.id = p.subscriber JOIN message m ON m.id = p.subject
+          ORDER BY s.name",
+    )
+    .fetch_all(engine.store().pool())
+    .await
+    .unwrap();
+    let own = |port: &str, id: &str| (port.to_owned(), id.to_owned());
+    assert_eq!(parked, [own("archive", "bad-1"), own("ward", "bad-3")]);
+    assert_eq!(drain(&mut sent), ["2"], "what came behind the failure is not held");
+    sound(&engine).await;
+    engine.shutdown().await.unwrap();
+}

@@ -60,7 +60,7 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    async fn start(script: Script) -> Self {
+    pub async fn start(script: Script) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_reuseaddr(true).unwrap();
         socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -77,6 +77,12 @@ impl Receiver {
             receiver.come_up().await;
         }
         receiver
+    }
+
+    /// Where it listens, now or later.
+    pub fn target(&self) -> SendAdapter {
+        let target = MllpSend::new(Address::new("127.0.0.1", self.address.port()));
+        SendAdapter::Mllp(MllpSend { connect_timeout: Duration::from_secs(2), ..target })
     }
 
     pub async fn come_up(&self) {
