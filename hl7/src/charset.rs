@@ -2,6 +2,8 @@
 //!
 //! The bytes stay the truth. Where declaration and bytes disagree the message says so in a finding.
 
+mod japanese;
+
 use std::borrow::Cow;
 use std::fmt;
 
@@ -17,7 +19,7 @@ pub enum Charset {
     Utf8,
     /// ISO 8859-1; 0x80 to 0x9F are read as Windows-1252 has them, and never written.
     Latin1,
-    /// JIS X 0201 and 0208, switched by ISO 2022 escapes.
+    /// JIS X 0201, 0208 and 0212, switched by ISO 2022 escapes.
     Iso2022Jp,
     /// Any other set with a decoder.
     Other(&'static Encoding),
@@ -128,7 +130,13 @@ impl Charset {
         if let Some(text) = self.plain(bytes) {
             return Some(Cow::Borrowed(text));
         }
-        self.encoding().decode_without_bom_handling_and_without_replacement(bytes)
+        let text = self.encoding().decode_without_bom_handling_and_without_replacement(bytes);
+        if text.is_some() || self != Self::Iso2022Jp {
+            return text;
+        }
+        let euc = japanese::to_euc(bytes)?;
+        let text = encoding_rs::EUC_JP.decode_without_bom_handling_and_without_replacement(&euc)?;
+        Some(Cow::Owned(text.into_owned()))
     }
 
     /// Text of `bytes` with U+FFFD for what does not fit. The message's findings already say that
@@ -136,7 +144,10 @@ impl Charset {
     pub(crate) fn decode_lossy(self, bytes: &[u8]) -> Cow<'_, str> {
         match self.plain(bytes) {
             Some(text) => Cow::Borrowed(text),
-            None => self.encoding().decode_without_bom_handling(bytes).0,
+            None => match self.decode(bytes) {
+                Some(text) => text,
+                None => self.encoding().decode_without_bom_handling(bytes).0,
+            },
         }
     }
 
@@ -235,12 +246,28 @@ pub(crate) fn resolve(policy: CharsetPolicy, declared: &[&str], mark: bool, byte
             _ => {}
         }
     }
+    if policy == CharsetPolicy::Detect && is_single(charset) && std::str::from_utf8(bytes).is_ok() {
+        // What is declared is obeyed; but text of such a set is hardly ever valid UTF-8 by chance.
+        return odd(
+            charset,
+            "the declared character set has one byte a character; the bytes look like UTF-8",
+        );
+    }
     let fits = match charset {
         Charset::Ascii => ascii,
         other => other.decode(bytes).is_some(),
     };
     let oddity = if fits { None } else { Some("the bytes do not fit the character set of the message") };
     Resolved { charset, oddity }
+}
+
+/// Whether each byte is one character.
+fn is_single(charset: Charset) -> bool {
+    match charset {
+        Charset::Latin1 => true,
+        Charset::Other(encoding) => encoding.is_single_byte(),
+        _ => false,
+    }
 }
 
 const UNKNOWN: &str = "MSH-18 names a character set that is not known here";
@@ -274,6 +301,42 @@ mod tests {
         check("8859/1", b"\x93", Charset::WINDOWS_1252, true);
         check("8859/2", b"\xE9", Charset::Other(encoding_rs::ISO_8859_2), false);
         check("KLINGON", b"\xE9", Charset::WINDOWS_1252, true);
+        check("CNS 11643-1992", b"\xA4\xA4", Charset::WINDOWS_1252, true);
+    }
+
+    #[test]
+    fn declared_sets_of_one_byte_are_obeyed_and_doubted_when_the_bytes_look_like_utf8() {
+        check("8859/1", "García".as_bytes(), Charset::Latin1, true);
+        check("8859/5", "Иван".as_bytes(), Charset::Other(encoding_rs::ISO_8859_5), true);
+        check("8859/1", b"Garc\xEDa", Charset::Latin1, false);
+    }
+
+    #[test]
+    fn every_set_of_table_0211_that_has_a_decoder_reads_its_text() {
+        for (name, bytes, text) in [
+            ("8859/2", &b"\xA3"[..], "Ł"),
+            ("8859/5", b"\xB8", "И"),
+            ("8859/6", b"\xC7", "ا"),
+            ("8859/7", b"\xC1", "Α"),
+            ("8859/8", b"\xE0", "א"),
+            ("8859/9", b"\xD0", "Ğ"),
+            ("8859/15", b"\xA4", "€"),
+            ("UNICODE UTF-8", "é".as_bytes(), "é"),
+            ("GB 18030-2000", b"\xCD\xF5", "王"),
+            ("GB 18030-2000", b"\x81\x30\x84\x36", "¥"),
+            ("KS X 1001", b"\xB1\xE8", "김"),
+            ("BIG-5", b"\xB3\x5C", "許"),
+            ("ISO IR87", b"\x1B$B;3ED\x1B(B", "山田"),
+            ("ISO IR87", b"\x1B$@;3ED\x1B(J", "山田"),
+            ("ISO IR14", b"\x1B(I\x31\x1B(B", "ｱ"),
+            ("ISO IR14", b"\xD4\xCF\xC0\xDE", "ﾔﾏﾀﾞ"),
+            ("ISO IR159", b"\x1B$(D\x30\x21\x1B(B", "丂"),
+        ] {
+            let charset = Charset::from_name(name).unwrap();
+            assert_eq!(charset.decode(bytes).as_deref(), Some(text), "{name}");
+        }
+        assert_eq!(Charset::Iso2022Jp.decode(b"\x1B$(D\x30"), None);
+        assert_eq!(Charset::Iso2022Jp.decode(b"\x1B$Z;3"), None);
     }
 
     #[test]

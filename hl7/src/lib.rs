@@ -33,7 +33,7 @@ pub use edit::{Edit, EditError};
 pub use finding::{Class, Finding, Severity, code_text};
 pub use message::{Header, Message};
 pub use parse::{Limits, ParseOptions, Unreadable};
-pub use path::{NUMBER_MAX, Path, PathError, SegmentId};
+pub use path::{GroupPath, NUMBER_MAX, Path, PathError, SegmentId};
 pub use segment::{Component, Field, Repetition, Segment};
 pub use validate::Level;
 pub use value::Value;

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::dictionary::Version;
 use crate::parse::{self, Index, ParseOptions, Span, Unreadable};
 use crate::segment::{Reading, Segment};
-use crate::{Charset, Delimiters, Edit, Finding, Path, Value, validate};
+use crate::{Charset, Delimiters, Edit, Finding, GroupPath, Path, Value, validate};
 
 /// One message, immutable. A clone shares the bytes.
 #[derive(Clone)]
@@ -179,7 +179,8 @@ impl Message {
 
     /// The text at a place written as text; `""` when there is none or the path is wrong. For tests and glue.
     pub fn text(&self, path: &str) -> String {
-        path.parse().map(|path| self.get(&path).into_text().into_owned()).unwrap_or_default()
+        let path = path.parse::<GroupPath>().ok().and_then(|path| path.resolve(self));
+        path.map(|path| self.get(&path).into_text().into_owned()).unwrap_or_default()
     }
 
     /// All segments in order.

@@ -3,7 +3,7 @@
 use std::path::{Path as FilePath, PathBuf};
 
 use orderly_hl7::validate::{Validation, validate};
-use orderly_hl7::{Limits, Message, ParseOptions, Path, Value, batch, json};
+use orderly_hl7::{Edit, Limits, Message, ParseOptions, Path, Value, batch, json};
 use proptest::prelude::*;
 
 /// Reads everything there is to read of a message.
@@ -121,6 +121,53 @@ proptest! {
                     prop_assert_eq!(raw(before.field(number).raw()), raw(after.field(number).raw()));
                 }
             }
+        }
+    }
+}
+
+proptest! {
+    /// A message put together segment by segment says what the spliced one says.
+    #[test]
+    fn a_splice_equals_a_rebuild(
+        bytes in messages(),
+        (field, component) in (3_u32..8, 1_u32..5),
+        text in "[a-zA-Z0-9|^~&\\\\]{1,12}",
+    ) {
+        let Ok(message) = Message::parse(bytes.as_slice()) else { return Ok(()) };
+        let path: Path = format!("PID-{field}.{component}").parse().unwrap();
+        let mut splice = message.edit();
+        // Lines that are no segments, and a second header, have no place in a message that is built.
+        let odd = message.segments().skip(1).any(|segment| matches!(segment.id(), "" | "MSH" | "FHS" | "BHS"));
+        if odd || bytes.contains(&0x1B) || splice.set(&path, &text).is_err() {
+            return Ok(());
+        }
+        let spliced = splice.finish();
+        let Ok(mut rebuild) = Edit::blank(message.delimiters(), message.options()) else { return Ok(()) };
+        for segment in message.segments() {
+            let copied = match segment.index() {
+                0 => rebuild.replace_segment(0, &segment),
+                _ => rebuild.copy_segment(&segment).map(drop),
+            };
+            if copied.is_err() {
+                return Ok(());
+            }
+        }
+        if rebuild.set(&path, &text).is_err() {
+            return Ok(());
+        }
+        let rebuilt = rebuild.finish();
+        if rebuilt.charset() != spliced.charset() {
+            return Ok(());
+        }
+        prop_assert_eq!(rebuilt.segment_count(), spliced.segment_count());
+        prop_assert_eq!(rebuilt.get(&path), spliced.get(&path));
+        for (left, right) in rebuilt.segments().zip(spliced.segments()).skip(1) {
+            prop_assert_eq!(left.id(), right.id());
+            // In another character set a lone escape character is written as an escape; it reads the same.
+            let texts = |segment: orderly_hl7::Segment<'_>| -> Vec<String> {
+                segment.fields().map(|field| field.value().into_text().into_owned()).collect()
+            };
+            prop_assert_eq!(texts(left), texts(right));
         }
     }
 }

@@ -208,3 +208,65 @@ fn segments_find_their_groups() {
     let structure = Validation::at(Level::Structure);
     assert!(validate::validate(&message, &structure).is_empty());
 }
+
+/// Expectations that another test of this program meets; name the test when one is added.
+const ELSEWHERE: [&str; 2] = ["fragments", "joined_obx5"];
+
+#[test]
+fn no_expectation_is_left_out() {
+    const HERE: [&str; 19] = [
+        "parse",
+        "segments",
+        "control_id",
+        "msh2",
+        "pid5_1",
+        "pid5_2",
+        "pid3_1_4_2",
+        "pid7",
+        "pid8",
+        "pid3_count",
+        "pid5_count",
+        "obx5",
+        "messages",
+        "batches",
+        "validation",
+        "reject",
+        "invalid",
+        "bytes_preserved",
+        "patient_results",
+    ];
+    for (file, expect) in cases() {
+        for key in expect.as_object().unwrap().keys() {
+            let known = HERE.contains(&key.as_str()) || matches!(key.as_str(), "orders" | "obx");
+            assert!(known || ELSEWHERE.contains(&key.as_str()), "{file}: nobody looks at `{key}`");
+        }
+    }
+}
+
+#[test]
+fn bad_messages_of_a_batch_are_told_apart_and_bytes_are_kept() {
+    for (file, expect) in cases() {
+        let bytes = read(&file);
+        if let Some(invalid) = expect["invalid"].as_array() {
+            let found = batch::split(&bytes);
+            let is_bad = |bytes: &[u8]| match Message::parse(bytes) {
+                Ok(message) => validate(&message, &Validation::default())
+                    .iter()
+                    .any(|finding| finding.severity == Severity::Error),
+                Err(_) => true,
+            };
+            let bad: Vec<u64> = (1..)
+                .zip(&found.messages)
+                .filter(|(_, item)| is_bad(&bytes[item.range.clone()]))
+                .map(|(number, _)| number)
+                .collect();
+            assert_eq!(bad, invalid.iter().filter_map(Json::as_u64).collect::<Vec<_>>(), "{file}");
+        }
+        if expect["bytes_preserved"].as_bool() == Some(true) {
+            let message = parse(&file);
+            assert_eq!(message.bytes(), bytes, "{file}");
+            let kept = message.edit().finish();
+            assert_eq!(kept.bytes(), bytes, "{file}");
+        }
+    }
+}

@@ -69,6 +69,9 @@ fn messages_are_read_by_place() {
     gives("m[\"PID-8\"] == \"F\"", "true");
     gives("m.has(\"PV1\") || m.has(\"PID-5.2\")", "true");
     gives("m.all(\"OBX-3\").map(|p| p.to_string())", "K, G, C");
+    gives("m[\"ORDER_OBSERVATION[2].OBX-3\"]", "C");
+    gives("m.text(\"/ORDER_OBSERVATION(0)/OBX(1)-3\")", "G");
+    gives("m.has(\"ORDER_OBSERVATION[3].OBX-3\")", "false");
     gives("m.groups(\"ORDER_OBSERVATION\").map(|g| g.all(\"OBX\").len())", "2, 1");
     gives("m.date(\"PID-7\")", "1980-01-01");
     gives("age(m.date(\"PID-7\"))", "46");

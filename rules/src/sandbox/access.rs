@@ -7,7 +7,7 @@ use std::sync::Arc;
 use chrono::{FixedOffset, NaiveTime};
 use indexmap::IndexMap;
 use orderly_hl7::validate;
-use orderly_hl7::{Delimiters, Message, Path, Segment, Value as Hl7};
+use orderly_hl7::{Delimiters, GroupPath, Message, Path, Segment, Value as Hl7};
 use rhai::{Array, Dynamic, Engine, ImmutableString, Map};
 use rust_decimal::Decimal;
 
@@ -161,9 +161,21 @@ fn path_of(text: &str) -> Fallible<Path> {
     }
 }
 
-fn value_at(part: &Part, text: &str) -> Fallible<Place> {
+/// The place that a text means in a message or part; it may be counted inside groups of a whole message.
+fn place_at(part: &Part, text: &str) -> Fallible<Option<Place>> {
     note_path(text);
-    match part.place(&path_of(text)?) {
+    let group = text.parse::<GroupPath>().ok().filter(|_| text.parse::<Path>().is_err());
+    match group {
+        None => Ok(part.place(&path_of(text)?)),
+        Some(_) if part.segments.is_some() => {
+            fail("field.invalid", format!("{text} counts groups, which only the whole message has"))
+        }
+        Some(group) => Ok(group.resolve(&part.message).and_then(|path| part.place(&path))),
+    }
+}
+
+fn value_at(part: &Part, text: &str) -> Fallible<Place> {
+    match place_at(part, text)? {
         Some(place) => Ok(place),
         None => fail("field.missing", format!("{text} has no value")),
     }
@@ -190,8 +202,7 @@ pub(super) fn register(engine: &mut Engine) {
     engine.register_type_with_name::<Place>("place");
     engine.register_type_with_name::<Word>("word");
     engine.register_indexer_get(|part: &mut Part, text: ImmutableString| -> Fallible<Dynamic> {
-        note_path(&text);
-        Ok(part.place(&path_of(&text)?).map_or(Dynamic::UNIT, Dynamic::from))
+        Ok(place_at(part, &text)?.map_or(Dynamic::UNIT, Dynamic::from))
     });
     engine.register_fn("text", |part: &mut Part, path: ImmutableString| {
         value_at(part, &path).map(|place| place.text().to_owned())
@@ -211,7 +222,7 @@ pub(super) fn register(engine: &mut Engine) {
     });
     engine.register_fn("has", |part: &mut Part, path: ImmutableString| -> Fallible<bool> {
         if path.contains('-') {
-            return Ok(part.place(&path_of(&path)?).is_some());
+            return Ok(place_at(part, &path)?.is_some());
         }
         Ok(!part.segments_of(&path).is_empty())
     });

@@ -341,7 +341,7 @@ impl<'a> Checker<'a> {
         }
         if matches!(left, Ty::Message | Ty::Fact)
             && let Expr::StringConstant(path, position) = right
-            && path.parse::<orderly_hl7::Path>().is_err()
+            && path.parse::<orderly_hl7::GroupPath>().is_err()
         {
             self.error("R50", *position, path.len() + 2, format!("`{path}` is not a place like PID-3.1"));
         }
