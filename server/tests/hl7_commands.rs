@@ -269,6 +269,28 @@ fn an_answer_that_is_not_expected_ends_with_1_and_silence_is_not_waited_for() {
 }
 
 #[test]
+fn bytes_go_out_as_they_are_but_for_line_feeds_and_what_is_no_message_is_sent_too() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut listener =
+        listener("3", &["--quiet", "--save", folder.path().to_str().expect("a readable name")]);
+    let lines = ADMIT.replace('\r', "\n");
+    let cases: [(&[&str], &str, i32); 3] = [(&[], &lines, 0), (&["--as-is"], &lines, 0), (&[], "hello", 1)];
+    for (arguments, input, code) in cases {
+        let all: Vec<&str> = ["send", "--quiet", "--to", &listener.address, "-"]
+            .into_iter()
+            .chain(arguments.iter().copied())
+            .collect();
+        let sent = run(&all, input);
+        assert_eq!(sent.code, code, "{}", sent.err);
+    }
+    assert!(listener.child.wait().expect("it ends after three").success());
+    let kept = |name: &str| std::fs::read_to_string(folder.path().join(name)).expect("it was kept");
+    assert_eq!(kept("000001_A1.hl7"), ADMIT);
+    assert_eq!(kept("000002_A1.hl7"), lines);
+    assert_eq!(kept("000003_unreadable.hl7"), "hello");
+}
+
+#[test]
 fn nobody_there_ends_with_4() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = free.local_addr().expect("it has one").to_string();

@@ -293,6 +293,9 @@ pub(crate) struct Send {
     /// Codes of MSA-1 that are fine.
     #[arg(long, value_delimiter = ',', value_parser = code, default_value = "AA,CA")]
     pub(crate) expect: Vec<AckCode>,
+    /// Send the bytes of the file also when they end segments with line feeds; else those become carriage returns.
+    #[arg(long)]
+    pub(crate) as_is: bool,
     /// Do not wait for answers.
     #[arg(long)]
     pub(crate) no_wait: bool,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail, ensure};
 use orderly_hl7::acknowledge::{AckCode, read_answer};
 use orderly_hl7::mllp::{Deframer, FrameLimits, frame};
-use orderly_hl7::{Message, Path};
+use orderly_hl7::{Message, Path, Unreadable};
 use serde::Serialize;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -74,10 +74,12 @@ impl Session<'_> {
                     match entry? {
                         Entry::Message(message) => self.message(message, out).await?,
                         Entry::Envelope(_) => {}
-                        Entry::Unreadable(error, _) => {
+                        Entry::Unreadable(error @ Unreadable::TooLong(_), _) => {
                             eprintln!("{name}: not sent: {error}");
                             self.summary.unexpected += 1;
                         }
+                        // What a receiver says to it may be the question.
+                        Entry::Unreadable(_, bytes) => self.exchange(&bytes, "", true, out).await?,
                     }
                 }
             }
@@ -86,23 +88,37 @@ impl Session<'_> {
     }
 
     async fn message(&mut self, message: Message, out: &mut impl Write) -> anyhow::Result<()> {
-        self.keep_rate().await;
         let message = if self.options.new_ids { self.renamed(&message)? } else { message };
-        let control_id = message.head().control_id.clone();
+        let mut mended = Vec::new();
+        let bytes = if self.options.as_is || message.bytes().contains(&b'\r') {
+            message.bytes()
+        } else {
+            // Text files have line feeds; on the wire only a carriage return ends a segment.
+            super::write::write_er7(&message, &mut mended)?;
+            &mended
+        };
+        self.exchange(bytes, &message.head().control_id, wants_answer(&message), out).await
+    }
+
+    /// Sends one message and reads the answer to it.
+    async fn exchange(
+        &mut self,
+        bytes: &[u8],
+        control_id: &str,
+        answered: bool,
+        out: &mut impl Write,
+    ) -> anyhow::Result<()> {
+        self.keep_rate().await;
         let begun = Instant::now();
-        let mut body = Vec::with_capacity(message.bytes().len());
-        super::write::write_er7(&message, &mut body)?;
-        self.stream
-            .write_all(&frame(&body))
-            .await
-            .with_context(|| format!("{} closed the connection", self.options.to))?;
+        let written = self.stream.write_all(&frame(bytes)).await;
+        written.with_context(|| format!("{} closed the connection", self.options.to))?;
         self.summary.sent += 1;
-        if self.options.no_wait || !wants_answer(&message) {
+        if self.options.no_wait || !answered {
             self.summary.unanswered += 1;
             return Ok(());
         }
         let wait = Duration::from_secs_f64(self.options.timeout);
-        let answer = match tokio::time::timeout(wait, self.answer(&control_id)).await {
+        let answer = match tokio::time::timeout(wait, self.answer(control_id)).await {
             Ok(answer) => answer?,
             Err(_) => bail!("{} did not answer within {} s", self.options.to, self.options.timeout),
         };
@@ -114,7 +130,7 @@ impl Session<'_> {
         if self.options.json {
             let text = told.as_ref().map_or("", |told| told.text.as_str());
             let ms = elapsed.as_secs_f64() * 1_000.0;
-            let reply = Reply { control_id: &control_id, code, text, expected, ms };
+            let reply = Reply { control_id, code, text, expected, ms };
             writeln!(out, "{}", serde_json::to_string(&reply)?)?;
         } else if !self.options.quiet {
             print_message(&answer, out)?;
@@ -148,7 +164,7 @@ impl Session<'_> {
             };
             let answer = Message::parse(bytes).context("the answer is no message")?;
             let named = answer.text("MSA-2");
-            if named == control_id || named.is_empty() {
+            if named == control_id || named.is_empty() || control_id.is_empty() {
                 return Ok(answer);
             }
             self.summary.others += 1;
