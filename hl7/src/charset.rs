@@ -166,6 +166,13 @@ impl Charset {
     ///
     /// Gives back the first character that the set does not have.
     pub fn encode(self, text: &str) -> Result<Cow<'_, [u8]>, char> {
+        // In ISO 2022 these switch to other characters, so as text they cannot be said.
+        let switch = |c: char| matches!(c, '\u{1B}' | '\u{0E}' | '\u{0F}');
+        if self == Self::Iso2022Jp
+            && let Some(stranger) = text.chars().find(|c| switch(*c))
+        {
+            return Err(stranger);
+        }
         if text.is_ascii() || self == Self::Utf8 {
             return Ok(Cow::Borrowed(text.as_bytes()));
         }

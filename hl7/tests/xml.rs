@@ -81,7 +81,9 @@ fn every_message_of_the_corpus_comes_back_with_an_equal_tree() {
             let Ok(message) = Message::parse(&bytes[item.range]) else { continue };
             match to_xml(&message) {
                 // What XML has no name or no text for is refused, never bent.
-                Err(XmlError::NoSegmentId(_) | XmlError::NoText(_)) => refused.push(file.clone()),
+                Err(XmlError::NoSegmentId(_) | XmlError::NoText(_) | XmlError::Unreadable(_)) => {
+                    refused.push(file.clone())
+                }
                 Err(error) => panic!("{}: {error}", file.display()),
                 Ok(_) => {
                     round_trip(&message, &file.display().to_string());
@@ -129,6 +131,19 @@ fn groups_types_and_escapes_have_the_shape_of_the_schemas() {
 fn a_message_without_subcomponent_separator_keeps_its_ampersands() {
     let message = Message::parse("MSH|^~|A&B||||||ADT^A04|1|P|2.5\rPID|1||x&y\\z\r").unwrap();
     round_trip(&message, "two encoding characters");
+}
+
+#[test]
+fn what_xml_could_not_give_back_is_refused() {
+    let refused = |text: &str| to_xml(&Message::parse(text).unwrap()).unwrap_err().to_string();
+    let head = "MSH|^~\\&|A||||||ADT^A04|1|P|2.5\r";
+    assert!(refused(&format!("{head}BHS|!~\\&|X\r")).starts_with("BHS-2: its separators"));
+    assert!(refused("MSH|^~\\&#!|A||||||ADT^A04|1|P|2.5\r").starts_with("MSH-2: its separators"));
+    assert!(refused(&format!("{head}??|x\r")).contains("does not begin with a segment id"));
+    assert!(refused("MSH|^~|A||||||ADT^A04|1|P|2.5\rNTE|1||a\nb\r").contains("U+000A"));
+    assert!(refused("BHS|^~\\&|A\rMSH|^~\\&|A\r").contains("MSH"));
+    let joined = Message::parse(format!("{head}NTE|1||a\nb\r")).unwrap();
+    assert!(round_trip(&joined, "line feed").contains("a<escape V=\".br\"/>b"));
 }
 
 #[test]

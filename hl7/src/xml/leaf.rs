@@ -55,12 +55,16 @@ impl Pieces<'_> {
                 self.text.push(c);
                 continue;
             }
-            // A control character cannot stand in XML; as an escape it reads back the same.
-            let encoded =
-                self.charset.encode(c.encode_utf8(&mut [0; 4])).map(std::borrow::Cow::into_owned)?;
             if self.delimiters.escape.is_none() {
                 return Err(c);
             }
+            if c == '\n' {
+                self.escape(".br".to_owned());
+                continue;
+            }
+            // A control character cannot stand in XML; as an escape it reads back the same.
+            let encoded =
+                self.charset.encode(c.encode_utf8(&mut [0; 4])).map(std::borrow::Cow::into_owned)?;
             let hex: String = encoded.iter().map(|byte| format!("{byte:02X}")).collect();
             self.escape(format!("X{hex}"));
         }
@@ -79,9 +83,9 @@ impl Pieces<'_> {
     }
 }
 
-/// Whether XML 1.0 can hold `c` as it is. A carriage return would come back as a line feed.
+/// Whether XML 1.0 can hold `c` as it is. Line ends are escapes in a message that is written again.
 fn is_xml(c: char) -> bool {
-    matches!(c, '\t' | '\n' | '\u{20}'..='\u{FFFD}' | '\u{10000}'..)
+    matches!(c, '\t' | '\u{20}'..='\u{7E}' | '\u{80}'..='\u{FFFD}' | '\u{10000}'..)
 }
 
 /// The separator that `F`, `S`, `T`, `R` or `E` stands for; XML has no need to escape it.

@@ -6,6 +6,7 @@ use super::leaf::{self, Piece};
 use super::names::Type;
 use super::{FILE_ELEMENT, NAMESPACE, XmlError};
 use crate::dictionary::Version;
+use crate::path::is_header;
 use crate::segment::Split;
 use crate::{Message, Repetition, Segment, validate};
 
@@ -96,6 +97,10 @@ impl Writer {
     }
 
     fn whole(&mut self, message: &Message) -> Result<(), XmlError> {
+        if message.segment(0).is_none_or(|first| first.id() != "MSH") {
+            // A file or batch held as one message; its parts have an XML form, the whole has none.
+            return Err(crate::Unreadable::NoHeader.into());
+        }
         let version = Version::nearest(&message.head().version);
         let root = root_name(message);
         let space = if self.several { String::new() } else { format!(" xmlns=\"{NAMESPACE}\"") };
@@ -132,6 +137,7 @@ impl Writer {
         if id.is_empty() {
             return Err(XmlError::NoSegmentId(segment.index() + 1));
         }
+        check_separators(segment)?;
         let start = self.out.len();
         self.line(&format!("<{id}>"));
         let empty = self.out.len();
@@ -246,6 +252,19 @@ impl Writer {
     fn indent(&mut self) {
         self.out.extend(std::iter::repeat_n("  ", self.depth));
     }
+}
+
+/// A header inside a message is read by the separators of the message; XML could not say which others it names.
+fn check_separators(segment: &Segment<'_>) -> Result<(), XmlError> {
+    let id = segment.id();
+    if !is_header(id.as_bytes()) {
+        return Ok(());
+    }
+    let delimiters = segment.delimiters();
+    let same = segment.field(1).raw() == Some(&[delimiters.field])
+        && segment.field(2).raw() == Some(delimiters.encoding_characters().as_slice());
+    let reason = "its separators are not those that the message is read by";
+    if same { Ok(()) } else { Err(XmlError::Shape { place: format!("{id}-2"), reason }) }
 }
 
 /// The name of the structure, or one made from MSH-9 when the version has none.
