@@ -9,6 +9,8 @@ fi
 command -v cc >/dev/null 2>&1 || missing+=(gcc libc6-dev)
 if [ "${1:-run}" = test ]; then
     command -v chromium >/dev/null 2>&1 || command -v google-chrome >/dev/null 2>&1 || missing+=(chromium)
+    # The failure tests turn the clock of a node.
+    ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 || missing+=(libfaketime)
     command -v chromedriver >/dev/null 2>&1 || missing+=(chromium-driver)
 fi
 if ! command -v cargo >/dev/null 2>&1; then

@@ -4,7 +4,9 @@
 //! Every test prints its seed; `ORDERLY_FAILURE_SEED` replays it, `ORDERLY_FAILURE_ROUNDS` makes the tests as many times
 //! longer as it says (1).
 
+mod database;
 mod nodes;
+mod wire;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -101,6 +101,16 @@ impl Cluster {
         format!("postgres://orderly@localhost/{database}?host={}", self.socket().display())
     }
 
+    /// One address with the hosts of several clusters.
+    #[must_use]
+    pub fn url_of_all(clusters: &[&Self], database: &str) -> String {
+        let folders: Vec<String> = clusters.iter().map(|one| one.socket().display().to_string()).collect();
+        format!(
+            "postgres://orderly@localhost/{database}?host={}&target_session_attrs=read-write",
+            folders.join(",")
+        )
+    }
+
     /// Its socket as a file, for a proxy.
     pub fn socket_file(&self) -> PathBuf {
         self.socket().join(".s.PGSQL.5432")
@@ -113,16 +123,19 @@ impl Cluster {
     /// When they do not go.
     pub async fn kill(&self) {
         let Some(postmaster) = self.postmaster() else { return };
+        // It stands still while its children are killed: otherwise it makes new ones that outlive it.
+        signal("STOP", &[postmaster]);
         let mut all = children(postmaster);
         all.push(postmaster);
-        for process in &all {
-            signal("KILL", *process);
-        }
+        signal("KILL", &all);
         eventually("all processes of the server are gone", async || {
             all.iter().all(|process| !is_alive(*process)).then_some(())
         })
         .await;
-        let _stale = std::fs::remove_file(self.data.join("postmaster.pid"));
+        // Where nobody reaps the dead, their numbers look taken.
+        for stale in [self.data.join("postmaster.pid"), self.socket().join(".s.PGSQL.5432.lock")] {
+            let _gone_already = std::fs::remove_file(stale);
+        }
     }
 
     /// An orderly stop that waits for nobody, as `systemctl stop` does it.
@@ -152,6 +165,17 @@ impl Cluster {
         eventually("the server answers", async || PgConnection::connect(&url).await.ok()).await;
     }
 
+    /// Starts it again where it stopped by itself, and waits until it answers.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start.
+    pub async fn ensure_running(&self) {
+        if self.postmaster().is_none() {
+            self.restart().await;
+        }
+    }
+
     /// Makes a standby the primary.
     ///
     /// # Panics
@@ -178,10 +202,10 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         let Some(postmaster) = self.postmaster() else { return };
-        let children = children(postmaster);
-        for process in std::iter::once(postmaster).chain(children) {
-            signal("KILL", process);
-        }
+        signal("STOP", &[postmaster]);
+        let mut all = children(postmaster);
+        all.push(postmaster);
+        signal("KILL", &all);
         for _ in 0..200 {
             if !is_alive(postmaster) {
                 return;
@@ -191,9 +215,10 @@ impl Drop for Cluster {
     }
 }
 
-/// Sends a signal to a process of ours.
-pub(crate) fn signal(name: &str, process: u32) {
-    let _sent = Command::new("kill").args([format!("-{name}"), process.to_string()]).status();
+/// Sends a signal to processes of ours; those that are gone already do not mind.
+pub(crate) fn signal(name: &str, processes: &[u32]) {
+    let numbers = processes.iter().map(ToString::to_string);
+    let _sent = Command::new("kill").arg(format!("-{name}")).args(numbers).stderr(Stdio::null()).status();
 }
 
 fn children(parent: u32) -> Vec<u32> {

@@ -6,6 +6,7 @@ pub mod hospital;
 mod northgate;
 mod party;
 mod proof;
+mod proxy;
 mod server;
 mod traffic;
 
@@ -14,7 +15,8 @@ pub use console::{Console, Page};
 pub use northgate::Northgate;
 pub use party::{Answering, Receiver, Sender, answer_as_asked};
 pub use proof::{doubled, left, lines, until_done};
-pub use server::{Database, Server};
+pub use proxy::{ChaosProxy, ReplyLoss};
+pub use server::{Database, Server, program};
 pub use traffic::{Outcome, Traffic};
 
 use std::path::PathBuf;

@@ -161,12 +161,12 @@ impl Server {
 
     /// SIGSTOP: it stands still, with all its connections open.
     pub fn pause(&self) {
-        signal("STOP", self.id());
+        signal("STOP", &[self.id()]);
     }
 
     /// SIGCONT: it goes on as if no time had passed.
     pub fn resume(&self) {
-        signal("CONT", self.id());
+        signal("CONT", &[self.id()]);
     }
 
     /// SIGKILL: no chance to finish anything.
@@ -204,7 +204,11 @@ impl Drop for Server {
 }
 
 /// The program beside the test binary.
-fn program() -> anyhow::Result<PathBuf> {
+///
+/// # Errors
+///
+/// When it is not built.
+pub fn program() -> anyhow::Result<PathBuf> {
     let test = std::env::current_exe()?;
     let folder =
         test.parent().and_then(Path::parent).context("a test binary lies in target/<profile>/deps")?;

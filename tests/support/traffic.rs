@@ -20,6 +20,8 @@ use crate::{Sender, hospital};
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 /// Rest after a refusal or without a server.
 const PAUSE: Duration = Duration::from_millis(30);
+/// Parked work of a lane. What was broken at the door has none: it is kept for a person, and nobody was told AA.
+const STUCK: &str = "SELECT count(*) || ' parked: ' || code FROM parked WHERE lane IS NOT NULL GROUP BY code";
 /// The first patient; a key is a patient.
 const FIRST_KEY: u32 = 800_000;
 
@@ -116,7 +118,7 @@ async fn deliver(shared: &Shared, connection: &mut Option<Sender>, message: &str
             tokio::time::sleep(PAUSE).await;
             continue;
         };
-        match tokio::time::timeout(ANSWER_WITHIN, sender.send(message)).await {
+        match tokio::time::timeout(ANSWER_WITHIN, ask(sender, message)).await {
             Ok(Some(answer)) if matches!(answer.text("MSA-1").as_str(), "AA" | "CA") => return,
             Ok(Some(_)) => {
                 shared.refused.fetch_add(1, Ordering::Relaxed);
@@ -125,6 +127,16 @@ async fn deliver(shared: &Shared, connection: &mut Option<Sender>, message: &str
             Ok(None) | Err(_) => *connection = None,
         }
     }
+}
+
+/// Sends and waits for the answer to this very message; others are none.
+async fn ask(sender: &mut Sender, message: &str) -> Option<Message> {
+    let control = Message::parse(message.to_owned()).ok()?.text("MSH-10");
+    let mut answer = sender.send(message).await?;
+    while answer.text("MSA-2") != control {
+        answer = sender.answer().await?;
+    }
+    Some(answer)
 }
 
 /// What a run came to; [`Outcome::is_clean`] is the proof.
@@ -154,7 +166,7 @@ impl Outcome {
         let mut outcome = Self {
             acknowledged: acknowledged.values().map(|count| *count as usize).sum(),
             doubled: doubled(pool).await,
-            stuck: lines(pool, "SELECT count(*) || ' parked: ' || code FROM parked GROUP BY code").await,
+            stuck: lines(pool, STUCK).await,
             ..Self::default()
         };
         let mut seen: HashSet<(u32, u32)> = HashSet::new();

@@ -113,7 +113,12 @@ async fn call(work: &SendWork, settings: &SendPort, port: &Port, senders: &Sende
     }
     senders.deliveries.written(work, senders.clock.now());
     let exchanged = waits.answer(&mut client, work, begun, foreign).await;
-    let keep = matches!(exchanged.answered, None | Some(Answered::Timeout)) || exchanged.answer.is_some();
+    // A first late answer may still come on this connection; after a second silence nothing will.
+    let keep = match exchanged.answered {
+        None => true,
+        Some(Answered::Timeout) => !client.is_dead_after_silence(),
+        Some(_) => exchanged.answer.is_some(),
+    };
     // Without MSA-2 to go by, a late answer would be taken for the next message's.
     let lost_step = settings.ack.mismatch == Mismatch::Ignore && exchanged.is_transport_failure();
     if keep && !lost_step && port.is_persistent() {

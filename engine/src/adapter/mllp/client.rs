@@ -66,6 +66,7 @@ impl Dial {
             framed: Vec::new(),
             settings: self.settings.clone(),
             used_at: Instant::now(),
+            unanswered: 0,
         })
     }
 
@@ -118,9 +119,18 @@ pub struct Client {
     framed: Vec<u8>,
     settings: MllpSend,
     used_at: Instant,
+    /// Exchanges without an answer since the last frame came.
+    unanswered: u32,
 }
 
 impl Client {
+    /// Notes that an answer did not come in time. True when it was not the first: whoever is at the other end of a
+    /// connection that only takes is gone, and the system does not know it yet.
+    pub fn is_dead_after_silence(&mut self) -> bool {
+        self.unanswered += 1;
+        self.unanswered > 1
+    }
+
     /// Writes one message.
     ///
     /// # Errors
@@ -153,6 +163,7 @@ impl Client {
             match self.deframer.next() {
                 Some(Ok(frame)) => {
                     self.used_at = Instant::now();
+                    self.unanswered = 0;
                     return Ok(frame.bytes);
                 }
                 Some(Err(error)) => return Err(ClientError::Broken(io::Error::other(error))),
