@@ -157,6 +157,15 @@ pub enum Chain {
 ///
 /// Those of the database.
 pub async fn verify(pool: &PgPool) -> Result<Chain, sqlx::Error> {
+    verify_on(&mut *pool.acquire().await?).await
+}
+
+/// As [`verify`], in the snapshot of a transaction.
+///
+/// # Errors
+///
+/// Those of the database.
+pub async fn verify_on(connection: &mut PgConnection) -> Result<Chain, sqlx::Error> {
     let (mut number, mut previous) = (0i64, vec![0u8; 32]);
     loop {
         let rows = sqlx::query!(
@@ -167,7 +176,7 @@ pub async fn verify(pool: &PgPool) -> Result<Chain, sqlx::Error> {
              LIMIT 1000",
             number
         )
-        .fetch_all(pool)
+        .fetch_all(&mut *connection)
         .await?;
         if rows.is_empty() {
             return Ok(Chain::Whole { rows: number });

@@ -10,12 +10,16 @@ use sqlx::PgConnection;
 use crate::store::{Error, Store};
 
 mod anchor;
+mod outside;
 mod patrol;
+mod report;
+pub mod seal;
 mod verify;
 
-pub use anchor::{anchor, keep_anchoring};
+pub use anchor::{ExportError, anchor, export, keep_anchoring};
 pub use patrol::Patrol;
-pub use verify::{Break, Report, verify, verify_blocks};
+pub use report::{Break, Report};
+pub use verify::{verify, verify_blocks, verify_sealed};
 
 /// SHA-256.
 pub type Hash = [u8; 32];

@@ -19,9 +19,10 @@ use crate::lane::{self, Lanes};
 use crate::message_box::MessageBox;
 use crate::node::Node;
 use crate::notice::Notices;
+use crate::orchestrate;
 use crate::site::{self, ConfigurationStore};
 use crate::store::{Durability, Error, Store, partition};
-use crate::{audit, operate, orchestrate};
+use crate::{operate, orchestrate};
 
 /// Rest before the next try to switch to a configuration.
 const SWITCH_AGAIN: Duration = Duration::from_secs(1);
@@ -199,7 +200,6 @@ impl Engine {
             self.stop_committers.clone(),
         ));
         self.tasks.spawn(operate::job::run(self.store.clone(), self.running.clone(), stop.clone()));
-        self.tasks.spawn(audit::keep_anchoring(self.store.clone(), stop.clone()));
         self.tasks.spawn(partition::keep_ahead(self.store.clone(), stop.clone()));
         if let Some(stored) = self.stored.clone() {
             self.tasks.spawn(self.clone().follow(stored.clone(), stop.clone()));

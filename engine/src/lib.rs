@@ -30,6 +30,7 @@ pub mod pipeline;
 pub mod port;
 mod port_trouble;
 pub mod receive;
+pub mod retention;
 pub mod routing;
 pub mod send;
 pub mod site;

@@ -487,6 +487,17 @@ pub async fn start(engine: &crate::engine::Engine, data: PathBuf) -> Result<Outs
     ports.look().await?;
     tasks.spawn(senders.run());
     tasks.spawn(Arc::clone(&ports).run(engine.stopping().clone()));
+    tasks.spawn(crate::audit::keep_anchoring(
+        engine.store().clone(),
+        data.clone(),
+        engine.stopping().clone(),
+    ));
+    tasks.spawn(crate::retention::keep(
+        engine.store().clone(),
+        Arc::clone(running),
+        data.clone(),
+        engine.stopping().clone(),
+    ));
     tasks.spawn(crate::mail::run(
         engine.store().clone(),
         Arc::clone(running),

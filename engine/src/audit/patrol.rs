@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 
 use sqlx::PgPool;
 
-use super::Report;
-use super::verify::{Page, Place, page};
+use super::verify::{Page, Place, Walk};
 use crate::store::Error;
 
 /// Blocks of one step: little enough that a busy server does not feel it.
@@ -28,10 +27,11 @@ impl Patrol {
     /// Fails when the database does.
     pub async fn step(&mut self, pool: &PgPool) -> Result<(), Error> {
         let Some(place) = &mut self.place else { return self.next_chain(pool, i32::MIN).await };
-        let mut report = Report::default();
-        let found = page(pool, place, BLOCKS, &mut report).await?;
+        let mut connection = pool.acquire().await?;
+        let mut walk = Walk::begin(&mut connection).await?;
+        let found = walk.page(place, BLOCKS).await?;
         let chain = place.chain;
-        if let Some(first) = report.breaks.first() {
+        if let Some(first) = walk.report.breaks.first() {
             if self.broken.insert(chain, first.to_string()).is_none() {
                 tracing::error!("The record does not fit together: {first}");
             }

@@ -17,4 +17,5 @@ mod parked;
 mod partitions;
 mod poison;
 mod record;
+mod retention;
 mod versions;

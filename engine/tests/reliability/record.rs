@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use orderly_engine::audit::seal::{AnchorFile, Key};
 use orderly_engine::audit::{self, Break};
 use orderly_engine::engine::Engine;
 
@@ -17,7 +18,7 @@ async fn recorded() -> Arc<Engine> {
         engine.message_box().publish(1, message).await.unwrap();
     }
     engine.run_until_idle().await;
-    audit::anchor(engine.store()).await.unwrap();
+    audit::anchor(engine.store(), None).await.unwrap();
     assert!(audit::verify(engine.store().pool()).await.unwrap().is_sound());
     engine
 }
@@ -168,4 +169,73 @@ async fn the_connections_of_the_engine_can_add_to_the_record_but_not_change_it()
     assert!(number(&engine, "SELECT count(*) FROM tracking").await > 0);
     // What waits is changed all the time.
     sqlx::query("UPDATE parked SET version = version").execute(&mut own).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_that_was_inserted_at_another_time_is_found() {
+    let engine = recorded().await;
+    run(
+        &engine,
+        "INSERT INTO tracking (at, node, kind, message_id, config_version, detail, chain, block, position)
+         SELECT at + interval '1 hour', node, kind, message_id, config_version, detail, chain, block, 2 FROM tracking
+          WHERE kind = 1 AND block = 3",
+    )
+    .await;
+    let chain = chain(&engine).await;
+    assert_eq!(first_break(&engine).await, Break::Orphan { chain, block: 3 });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_removed_message_and_one_that_nobody_recorded_are_found() {
+    let engine = recorded().await;
+    let id = number(&engine, "SELECT min(id) FROM message WHERE parent IS NULL").await;
+    run(
+        &engine,
+        "INSERT INTO message (id, retention, received_at, source, message_type, body_sha256, body)
+         SELECT id + 1, retention, received_at, source, message_type, body_sha256, body FROM message
+          WHERE id = (SELECT min(id) FROM message WHERE parent IS NULL)",
+    )
+    .await;
+    assert_eq!(first_break(&engine).await, Break::Unrecorded { message: id + 1 });
+    run(&engine, "DELETE FROM message WHERE id = (SELECT min(id) FROM message WHERE parent IS NULL)").await;
+    assert_eq!(first_break(&engine).await, Break::Gone { message: id });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_cut_off_with_its_anchors_is_named_by_the_file() {
+    let data = tempfile::tempdir().unwrap();
+    let key = Key::open(data.path()).unwrap();
+    let engine = start(&database().await, ports(&["ward"])).await;
+    let _sent = serve(&engine, accepted);
+    for control in ["1", "2", "3"] {
+        engine.message_box().publish(1, incoming(&engine, &["ward"], control, "p1")).await.unwrap();
+        engine.run_until_idle().await;
+        audit::anchor(engine.store(), Some(&key)).await.unwrap();
+    }
+    let file = AnchorFile::of(data.path());
+    assert_eq!(audit::export(engine.store(), &file).await.unwrap(), 3);
+    assert_eq!(audit::export(engine.store(), &file).await.unwrap(), 0, "each anchor once");
+    let sealed = file.read().unwrap();
+    let trusted = [key.public()];
+    let found = async |trusted: &[Vec<u8>]| {
+        audit::verify_sealed(engine.store().pool(), &sealed, trusted).await.unwrap()
+    };
+    let sound = found(&trusted).await;
+    assert!(sound.is_sound() && sound.sealed == 3, "{sound:?}");
+    assert_eq!(found(&[vec![1; 32]]).await.breaks, [Break::Sealed { number: 1 }], "signed by a stranger");
+
+    // Whoever may change the database cuts the end off, and makes the rest fit again.
+    let chain = chain(&engine).await;
+    run(
+        &engine,
+        "DELETE FROM message WHERE id > (SELECT min(message_id) FROM tracking WHERE kind = 1 AND block = 2)",
+    )
+    .await;
+    run(&engine, "DELETE FROM tracking WHERE block > 2").await;
+    run(&engine, "DELETE FROM audit_block WHERE number > 2").await;
+    run(&engine, "DELETE FROM audit_anchor WHERE number > 2").await;
+    let breaks = found(&trusted).await.breaks;
+    assert!(breaks.contains(&Break::Sealed { number: 3 }), "{breaks:?}");
+    assert!(breaks.contains(&Break::Cut { chain, last: 2, seen: 3 }), "{breaks:?}");
+    engine.shutdown().await.unwrap();
 }

@@ -1,0 +1,131 @@
+//! What is old enough goes to the archive, and what something still needs stays.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use orderly_engine::audit;
+use orderly_engine::clock::Clock;
+use orderly_engine::configuration::RetentionClass;
+use orderly_engine::engine::{Engine, EngineOptions};
+use orderly_engine::retention::{self, Dropped};
+use orderly_engine::store::{Durability, partition};
+
+use crate::flow::{number, run};
+use crate::support::{accepted, database, incoming, ports, serve};
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+fn class(bodies: u32, tracking: u32) -> RetentionClass {
+    RetentionClass {
+        name: "default".to_owned(),
+        number: 0,
+        title: "default".to_owned(),
+        bodies: bodies * DAY,
+        tracking: tracking * DAY,
+        tasks: 100 * DAY,
+        suspended_alert: DAY,
+    }
+}
+
+/// Three messages on the first day; then the time of the test moves on.
+async fn three_messages() -> (Arc<Engine>, Clock, DateTime<Utc>) {
+    let start = DateTime::from_timestamp(1_900_000_000, 0).unwrap();
+    let clock = Clock::manual(start);
+    let options = EngineOptions {
+        configuration: Some(ports(&["ward"])),
+        clock: clock.clone(),
+        durability: Durability::NotCheckedForTests,
+        committers: 1,
+        ..EngineOptions::new(database().await)
+    };
+    let engine = Engine::start(options).await.unwrap();
+    let _sent = serve(&engine, accepted);
+    for (control, patient) in [("1", "p1"), ("2", "p2"), ("3", "p3")] {
+        engine.message_box().publish(1, incoming(&engine, &["ward"], control, patient)).await.unwrap();
+    }
+    engine.run_until_idle().await;
+    (engine, clock, start)
+}
+
+async fn enforced(engine: &Engine, class: &RetentionClass, data: &Path) -> Vec<Dropped> {
+    let dropped = retention::enforce(engine.store(), class, data).await.unwrap();
+    let report = audit::verify(engine.store().pool()).await.unwrap();
+    assert!(report.is_sound(), "{:?}", report.breaks);
+    dropped.into_iter().filter(|day| day.rows > 0).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_day_is_archived_and_dropped_when_its_class_says_so_and_not_before() {
+    let (engine, clock, start) = three_messages().await;
+    let data = tempfile::tempdir().unwrap();
+    let stored = number(&engine, "SELECT count(*) FROM message").await;
+    let rows = number(&engine, "SELECT count(*) FROM tracking").await;
+
+    clock.set(start + TimeDelta::days(4));
+    partition::ensure(engine.store()).await.unwrap();
+    assert_eq!(enforced(&engine, &class(5, 10), data.path()).await, [], "nothing is old enough");
+
+    clock.set(start + TimeDelta::days(7));
+    let dropped = enforced(&engine, &class(5, 10), data.path()).await;
+    assert_eq!(dropped.len(), 1, "{dropped:?}");
+    assert_eq!((dropped[0].rows, dropped[0].kept), (u64::try_from(stored).unwrap(), 0));
+    assert_eq!(number(&engine, "SELECT count(*) FROM message").await, 0);
+    assert_eq!(number(&engine, "SELECT count(*) FROM message_past").await, stored);
+    let archive = std::fs::read(&dropped[0].file).unwrap();
+    let recorded: Vec<u8> = sqlx::query_scalar("SELECT sha256 FROM dropped_partition WHERE name = $1")
+        .bind(&dropped[0].name)
+        .fetch_one(engine.store().pool())
+        .await
+        .unwrap();
+    assert_eq!(recorded, audit::sha256(&archive), "the file is what was recorded");
+    assert!(String::from_utf8_lossy(&archive).starts_with("id,retention,parent,"));
+
+    clock.set(start + TimeDelta::days(12));
+    let dropped = enforced(&engine, &class(5, 10), data.path()).await;
+    assert_eq!(dropped.len(), 1, "{dropped:?}");
+    assert_eq!(dropped[0].rows, u64::try_from(rows).unwrap());
+    let report = audit::verify(engine.store().pool()).await.unwrap();
+    assert!(report.archived > 0, "the blocks still prove what there was");
+    assert_eq!(
+        number(&engine, "SELECT count(*) FROM access_entry WHERE action = 'partition.dropped'").await,
+        number(&engine, "SELECT count(*) FROM dropped_partition").await
+    );
+    engine.abandon();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_parked_or_held_by_law_outlives_its_day() {
+    let (engine, clock, start) = three_messages().await;
+    let data = tempfile::tempdir().unwrap();
+    run(
+        &engine,
+        "INSERT INTO parked (id, kind, subject, key, state, first_at, code)
+         SELECT 1, 1, id, 0, 2, received_at, 'refused' FROM message WHERE control_id = '1' AND parent IS NULL",
+    )
+    .await;
+    run(
+        &engine,
+        "INSERT INTO legal_hold (kind, object, reason, placed_by, placed_at) VALUES ('patient', 'p2', 'claim', 'a', now())",
+    )
+    .await;
+    let of_p2 = number(
+        &engine,
+        "SELECT count(*) FROM message m WHERE m.patient = 'p2'
+             OR EXISTS (SELECT FROM message p WHERE p.id = m.parent AND p.patient = 'p2')",
+    )
+    .await;
+    clock.set(start + TimeDelta::days(7));
+    partition::ensure(engine.store()).await.unwrap();
+    let dropped = enforced(&engine, &class(5, 10), data.path()).await;
+    assert_eq!(dropped[0].kept, 1 + of_p2);
+    assert_eq!(
+        number(&engine, "SELECT count(*) FROM message WHERE control_id IN ('1', '2') AND parent IS NULL")
+            .await,
+        2,
+        "found as before"
+    );
+    assert_eq!(number(&engine, "SELECT count(*) FROM message WHERE control_id = '3'").await, 0);
+    engine.abandon();
+}
