@@ -19,7 +19,6 @@ use crate::lane::{self, Lanes};
 use crate::message_box::MessageBox;
 use crate::node::Node;
 use crate::notice::Notices;
-use crate::orchestrate;
 use crate::site::{self, ConfigurationStore};
 use crate::store::{Durability, Error, Store, partition};
 use crate::{operate, orchestrate};

@@ -192,6 +192,7 @@ impl Node {
                     error = &error as &dyn std::error::Error,
                     "Could not renew the lease of this node"
                 );
+                self.store.find_primary().await;
             }
         }
     }

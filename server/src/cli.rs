@@ -39,6 +39,10 @@ pub(crate) enum Command {
     /// The audit chain.
     #[command(subcommand)]
     Audit(Audit),
+    /// Write a backup of the database into a new folder, while the server runs, with what proves it.
+    Backup(Backup),
+    /// Bring a backup into an empty database, and prove that all of it is there.
+    Restore(Restore),
     /// Measure this machine: receive to acknowledgment, full flow, CPU per message, against its limits.
     Bench(Bench),
 }
@@ -155,9 +159,31 @@ pub(crate) enum Audit {
     Verify {
         #[command(flatten)]
         database: Database,
+        /// Compare with this file of anchors; without it, with that of the data folder if there is one.
+        #[arg(long)]
+        anchors: Option<PathBuf>,
+        /// Public keys (hexadecimal) that may have signed; without them, that of the data folder.
+        #[arg(long = "key", value_name = "HEX")]
+        keys: Vec<String>,
         #[arg(long)]
         json: bool,
     },
+}
+
+#[derive(Args)]
+pub(crate) struct Backup {
+    /// Folder to make.
+    pub(crate) folder: PathBuf,
+    #[command(flatten)]
+    pub(crate) database: Database,
+}
+
+#[derive(Args)]
+pub(crate) struct Restore {
+    /// Folder that `orderly backup` made.
+    pub(crate) folder: PathBuf,
+    #[command(flatten)]
+    pub(crate) database: Database,
 }
 
 #[derive(Args)]

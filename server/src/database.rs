@@ -3,14 +3,15 @@
 use std::str::FromStr as _;
 
 use anyhow::Context as _;
-use sqlx::postgres::PgConnectOptions;
+use orderly_engine::store::Hosts;
 
 use crate::cli;
 use crate::postgres::PrivatePostgres;
 
 /// Where a command's data is.
 pub(crate) struct Database {
-    options: PgConnectOptions,
+    hosts: Hosts,
+    url: String,
     private: Option<PrivatePostgres>,
 }
 
@@ -22,17 +23,21 @@ impl Database {
     /// An address that is none; no Postgres installed.
     pub(crate) fn open(options: &cli::Database) -> anyhow::Result<Self> {
         if let Some(url) = &options.database_url {
-            let options =
-                PgConnectOptions::from_str(url).context("DATABASE_URL is not the address of a Postgres")?;
-            return Ok(Self { options: options.application_name("orderly"), private: None });
+            let hosts = Hosts::from_str(url).context("DATABASE_URL is not the address of a Postgres")?;
+            return Ok(Self { hosts, url: url.clone(), private: None });
         }
         let private = PrivatePostgres::start(&options.data)?;
-        Ok(Self { options: private.connect_options(), private: Some(private) })
+        Ok(Self { hosts: private.connect_options().into(), url: private.url(), private: Some(private) })
     }
 
     /// How to connect.
-    pub(crate) fn options(&self) -> &PgConnectOptions {
-        &self.options
+    pub(crate) fn hosts(&self) -> Hosts {
+        self.hosts.clone()
+    }
+
+    /// The same as an address, for the programs of Postgres.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
     }
 
     /// Stops the private Postgres.

@@ -1,5 +1,6 @@
 //! The program `orderly`.
 
+mod backup;
 mod bench;
 mod cli;
 mod console;
@@ -12,11 +13,14 @@ mod serve;
 mod site_commands;
 mod tls_listener;
 
+use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::{Context as _, ensure};
 use clap::Parser as _;
 use cli::{Audit, Cli, Command};
 use orderly_engine::audit;
+use orderly_engine::audit::seal::{AnchorFile, Key, unhex};
 use orderly_engine::clock::Clock;
 use orderly_engine::store::{Durability, Store};
 use tokio_util::sync::CancellationToken;
@@ -64,7 +68,11 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Subscriptions(options) => routing_commands::subscriptions(&options),
         Command::Route(options) => routing_commands::route(&options),
         Command::Hl7(command) => hl7_commands::run(command).await,
-        Command::Audit(Audit::Verify { database, json }) => verify(&database, json).await,
+        Command::Audit(Audit::Verify { database, anchors, keys, json }) => {
+            verify(&database, anchors.as_deref(), &keys, json).await
+        }
+        Command::Backup(options) => backup::backup(&options).await,
+        Command::Restore(options) => backup::restore(&options).await,
         Command::Bench(options) => bench::run(&options).await.map(|()| ExitCode::SUCCESS),
     }
 }
@@ -78,10 +86,24 @@ fn start_log(json: bool, usual: &str) {
 }
 
 /// Exit 0 when the chain is whole, 1 when not.
-async fn verify(options: &cli::Database, json: bool) -> anyhow::Result<ExitCode> {
+async fn verify(
+    options: &cli::Database,
+    anchors: Option<&Path>,
+    keys: &[String],
+    json: bool,
+) -> anyhow::Result<ExitCode> {
+    let sealed = anchors.map_or_else(|| AnchorFile::of(&options.data), AnchorFile::at).read()?;
+    ensure!(anchors.is_none() || !sealed.is_empty(), "there are no anchors in the file of --anchors");
+    let mut trusted = Vec::new();
+    for key in keys {
+        trusted.push(unhex(key).with_context(|| format!("`{key}` is no public key"))?);
+    }
+    if trusted.is_empty() && !sealed.is_empty() {
+        trusted.push(Key::open(&options.data)?.public());
+    }
     let database = database::Database::open(options)?;
-    let store = Store::open(database.options().clone(), Clock::system(), Durability::Required).await?;
-    let report = audit::verify(store.pool()).await;
+    let store = Store::open(database.hosts(), Clock::system(), Durability::Required).await?;
+    let report = audit::verify_sealed(store.pool(), &sealed, &trusted).await;
     store.pool().close().await;
     database.close()?;
     let report = report?;
@@ -94,14 +116,15 @@ fn print_report(report: &audit::Report, json: bool) {
     if json {
         let found = serde_json::json!({
             "sound": report.is_sound(), "chains": report.chains, "blocks": report.blocks, "rows": report.rows,
-            "bodies": report.bodies, "anchors": report.anchors, "breaks": breaks,
+            "bodies": report.bodies, "anchors": report.anchors, "sealed": report.sealed, "archived": report.archived,
+            "breaks": breaks,
         });
         println!("{found}");
         return;
     }
     println!(
-        "{} chains, {} blocks, {} tracking rows, {} message bodies and {} anchors recomputed.",
-        report.chains, report.blocks, report.rows, report.bodies, report.anchors
+        "{} chains, {} blocks, {} tracking rows, {} message bodies and {} anchors recomputed, {} anchors of the file compared.",
+        report.chains, report.blocks, report.rows, report.bodies, report.anchors, report.sealed
     );
     match breaks.first() {
         None => println!("Everything fits."),

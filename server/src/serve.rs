@@ -49,7 +49,7 @@ async fn serve(
 ) -> anyhow::Result<()> {
     let durability =
         if options.accept_unsafe_postgres { Durability::NotCheckedForTests } else { Durability::Required };
-    let store = Store::open(database.options().clone(), Clock::system(), durability).await?;
+    let store = Store::open(database.hosts(), Clock::system(), durability).await?;
     let stored = deploy(options, &store).await?;
     let engine = Engine::start_on(store, stored).await?;
     let listening = orderly_engine::port::start_ports(&engine, &options.database.data).await?;

@@ -36,7 +36,7 @@ pub(crate) async fn deploy(options: &cli::Deploy) -> anyhow::Result<ExitCode> {
         Environment::of_process(options.environment.clone().unwrap_or_else(|| "local".to_owned()));
     let files = site::read_folder(&options.site)?;
     let database = Database::open(&options.database)?;
-    let store = Store::open(database.options().clone(), Clock::system(), Durability::Required).await?;
+    let store = Store::open(database.hosts(), Clock::system(), Durability::Required).await?;
     let plan = site::plan_deployment(&store, &files, &environment).await?;
     println!("{plan}");
     if plan.is_empty() || options.plan {
@@ -72,7 +72,7 @@ pub(crate) async fn deploy(options: &cli::Deploy) -> anyhow::Result<ExitCode> {
 /// Nothing deployed yet; a folder that cannot be written.
 pub(crate) async fn export(options: &cli::Export) -> anyhow::Result<ExitCode> {
     let database = Database::open(&options.database)?;
-    let store = Store::open(database.options().clone(), Clock::system(), Durability::Required).await?;
+    let store = Store::open(database.hosts(), Clock::system(), Durability::Required).await?;
     let exported = site::export(&store, &options.folder, options.clean).await;
     store.pool().close().await;
     database.close()?;

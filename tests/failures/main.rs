@@ -4,6 +4,7 @@
 //! Every test prints its seed; `ORDERLY_FAILURE_SEED` replays it, `ORDERLY_FAILURE_ROUNDS` makes the tests as many times
 //! longer as it says (1).
 
+mod copies;
 mod database;
 mod nodes;
 mod wire;

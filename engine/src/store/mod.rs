@@ -1,6 +1,7 @@
 //! The database: connections, named transactions, the schema and what must be true of the server.
 
 mod durability;
+mod hosts;
 pub mod partition;
 mod role;
 pub mod testing;
@@ -18,6 +19,7 @@ use crate::ids::IdSource;
 use crate::tracking;
 
 pub use durability::Durability;
+pub use hosts::Hosts;
 
 /// Schema of the message box, applied at start.
 pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
@@ -124,7 +126,9 @@ pub struct Store {
 #[derive(Debug)]
 struct Inner {
     pool: PgPool,
-    options: PgConnectOptions,
+    hosts: Hosts,
+    /// The same for connections that a loop keeps.
+    loops: Hosts,
     clock: Clock,
     slot: AtomicI16,
     epoch: AtomicI64,
@@ -143,17 +147,14 @@ impl Store {
     ///
     /// Refuses a server that could lose acknowledged messages; see [`Durability`]. Fails where the user of `options` does
     /// not own the tables, or may neither make that role nor act as it.
-    pub async fn open(
-        options: PgConnectOptions,
-        clock: Clock,
-        durability: Durability,
-    ) -> Result<Self, Error> {
-        let mut owner = own(options.clone()).connect().await?;
+    pub async fn open(hosts: impl Into<Hosts>, clock: Clock, durability: Durability) -> Result<Self, Error> {
+        let hosts = hosts.into();
+        let mut owner = hosts.clone().map(own).connect().await?;
         durability.check(&mut owner).await?;
         MIGRATIONS.run(&mut owner).await?;
         role::ensure(&mut owner).await?;
         owner.close().await?;
-        let store = Self::connect(options, clock).await?;
+        let store = Self::connect(hosts, clock).await?;
         partition::ensure_soon(&store).await?;
         Ok(store)
     }
@@ -163,19 +164,24 @@ impl Store {
     /// # Errors
     ///
     /// Fails when the server cannot be reached.
-    pub async fn connect(options: PgConnectOptions, clock: Clock) -> Result<Self, Error> {
-        let options = own(options).options([("role", role::ENGINE)]);
+    pub async fn connect(hosts: impl Into<Hosts>, clock: Clock) -> Result<Self, Error> {
+        let hosts = hosts.into().map(|options| own(options).options([("role", role::ENGINE)]));
+        // Finds the one that takes writes.
+        hosts.connect().await?.close().await?;
         let pool = PgPoolOptions::new()
             .max_connections(12)
             .acquire_timeout(std::time::Duration::from_secs(5))
             .test_before_acquire(false)
-            .connect_with(options.clone())
+            .connect_with(hosts.current().clone())
             .await?;
         clock.begin_at(sqlx::query_scalar!(r#"SELECT clock_timestamp() AS "now!""#).fetch_one(&pool).await?);
+        // A custom plan is made anew for each call and costs more than it saves: these loops run few statements.
+        let loops = hosts.clone().map(|options| options.options([("plan_cache_mode", "force_generic_plan")]));
         Ok(Self {
             inner: Arc::new(Inner {
                 pool,
-                options,
+                hosts,
+                loops,
                 clock,
                 slot: AtomicI16::new(0),
                 epoch: AtomicI64::new(0),
@@ -199,9 +205,18 @@ impl Store {
     ///
     /// Fails when the server cannot be reached.
     pub async fn connection(&self) -> Result<PgConnection, Error> {
-        // A custom plan is made anew for each call and costs more than it saves: these loops run few statements.
-        let options = self.inner.options.clone().options([("plan_cache_mode", "force_generic_plan")]);
-        Ok(options.connect().await?)
+        self.inner.loops.connect().await
+    }
+
+    /// A connection that sees one moment of the database until it is dropped, and writes nothing.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the server cannot be reached.
+    pub async fn snapshot(&self) -> Result<PgConnection, Error> {
+        let mut connection = self.connection().await?;
+        sqlx::query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").execute(&mut connection).await?;
+        Ok(connection)
     }
 
     /// A connection with the rights of the owner, for tests that do to the record what the engine may not.
@@ -210,12 +225,22 @@ impl Store {
     ///
     /// Fails when the server cannot be reached.
     pub async fn owner_for_tests(&self) -> Result<PgConnection, Error> {
-        Ok(self.inner.options.clone().options([("role", "none")]).connect().await?)
+        Ok(self.options().options([("role", "none")]).connect().await?)
     }
 
-    /// How to connect.
+    /// How to connect to the host that takes writes.
     pub(crate) fn options(&self) -> PgConnectOptions {
-        self.inner.options.clone()
+        self.inner.hosts.current().clone()
+    }
+
+    /// Where there are several hosts: looks which one takes writes now, and sends the pool there.
+    pub(crate) async fn find_primary(&self) {
+        if self.inner.hosts.are_several()
+            && let Ok(connection) = self.inner.hosts.connect().await
+        {
+            self.inner.pool.set_connect_options(self.options());
+            let _ = connection.close().await;
+        }
     }
 
     /// The clock.
