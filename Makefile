@@ -1,6 +1,6 @@
 # The front door. Every target works from a clean clone on Debian or Ubuntu with a Rust toolchain.
 
-.PHONY: run test bench check crash
+.PHONY: run test bench bench-hl7 check crash fuzz
 
 run: ## Build and start the demo hospital (Ctrl-C stops it; its data is kept in ./data)
 	@scripts/install.sh run
@@ -21,9 +21,16 @@ bench: ## The benchmarks, as a table with ratios
 	@scripts/install.sh run
 	cargo build --release --locked --bin orderly
 	target/release/orderly bench
+	@$(MAKE) --no-print-directory bench-hl7
+
+bench-hl7: ## Reading and checking HL7 alone, against other libraries and a bare scan (ORDERLY_PYTHON has python-hl7)
+	cargo run --release --locked --quiet -p orderly-hl7-bench
 
 crash: ## The long crash and failure tests: KILLS=1000 SEED=1 ROUNDS=20
 	@scripts/install.sh run
 	cargo build --release --locked --bin orderly
 	ORDERLY_CRASH_KILLS=$(or $(KILLS),1000) ORDERLY_CRASH_SEED=$(or $(SEED),1) cargo test --release --locked -p orderly-tests --test crash -- --nocapture
 	ORDERLY_FAILURE_ROUNDS=$(or $(ROUNDS),20) ORDERLY_FAILURE_SEED=$(or $(SEED),1) cargo test --release --locked -p orderly-tests --test failures -- --nocapture --test-threads 1
+
+fuzz: ## Mutations of the kept corpus for long: SECONDS=3600 SEED=1 (the tests run them for a short time)
+	ORDERLY_FUZZ_SEED=$(or $(SEED),1) cargo run --release --locked -p orderly-fuzz --bin orderly-fuzz -- $(or $(SECONDS),3600) $(TARGETS)
