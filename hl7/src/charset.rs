@@ -183,8 +183,20 @@ impl Charset {
         };
         match text.chars().find(|c| !fits(*c)) {
             Some(stranger) => Err(stranger),
-            None => Ok(self.encoding().encode(text).0),
+            None => self.exact(text),
         }
+    }
+
+    /// Encodes, and refuses what would come back as another character: encoders of the web write a near one for some
+    /// (half-width katakana in ISO 2022, for instance), and nothing may change silently.
+    fn exact(self, text: &str) -> Result<Cow<'_, [u8]>, char> {
+        let (bytes, ..) = self.encoding().encode(text);
+        let back = self.decode(&bytes).unwrap_or_default();
+        if back == text {
+            return Ok(Cow::Owned(bytes.into_owned()));
+        }
+        let changed = text.chars().zip(back.chars()).find(|(said, read)| said != read);
+        Err(changed.map(|(said, _)| said).or(text.chars().last()).unwrap_or('?'))
     }
 }
 
@@ -352,5 +364,8 @@ mod tests {
         assert_eq!(Charset::Ascii.encode("é"), Err('é'));
         assert!(Charset::Other(encoding_rs::BIG5).encode("é").is_err());
         assert_eq!(Charset::Latin1.encode("é").unwrap().as_ref(), b"\xE9");
+        // Encoders would write a near character, or a reference.
+        assert_eq!(Charset::Iso2022Jp.encode("山｡"), Err('｡'));
+        assert_eq!(Charset::Latin1.encode("a\u{85}"), Err('\u{85}'));
     }
 }
