@@ -336,6 +336,7 @@ async fn when_the_backup_does_not_take_it_either_a_person_decides() {
 }
 
 /// What an operator does with the one piece of work that waits.
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 async fn resume(site: &Site) {
     let (id, version): (i64, i32) = sqlx::query_as("SELECT id, version FROM parked WHERE state IN (2, 4)")
         .fetch_one(site.engine.store().pool())

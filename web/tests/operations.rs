@@ -191,7 +191,8 @@ async fn an_edited_copy_is_checked_before_it_is_sent_and_the_reading_is_recorded
     lead.get(&work).await.says("Edit a copy and send it");
     let page = lead.get(&edit).await.expect(StatusCode::OK).says("ORM^O01");
     let (key, version) = (page.hidden("form_key"), page.hidden("version"));
-    let mended = "MSH|^~\\&|LAB|||||| ORM^O01|R3|P|2.5\r\nPID|1||94\r\n";
+    let mended = "MSH|^~\\&|REG|N|||20260301||ADT^A04^ADT_A01|R3|P|2.5.1\r\nEVN||20260301\r\n\
+                  PID|1||94^^^N||Doe^Jane\r\nPV1|1|O\r\n";
     let with = |text: &'static str, step: &'static str, reason: &'static str| {
         [
             ("form_key", key.clone()),

@@ -108,7 +108,7 @@ pub(crate) fn refused(done: &Resubmitted, id: &str) -> Failure {
             "Nobody would take it",
             "No subscription matches what it says, so it was not sent. Deploy one that does, or change what it says.",
             "Look again",
-            &format!("/suspended/work/{id}"),
+            format!("/suspended/work/{id}"),
         ),
         Resubmitted::NoMessage => Failure::NotFound { what: "message" },
         Resubmitted::Changed | Resubmitted::Done(_) => changed(id),
@@ -120,7 +120,7 @@ fn changed(id: &str) -> Failure {
         "It changed while you were looking",
         "Somebody else acted on it. Nothing was sent by you. Look again and decide anew.",
         "Look again",
-        &format!("/suspended/work/{id}"),
+        format!("/suspended/work/{id}"),
     )
 }
 
