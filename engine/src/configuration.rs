@@ -171,7 +171,7 @@ impl Default for SiteHead {
 }
 
 /// Whom to ask.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Contact {
     /// Name.
     pub name: Option<String>,

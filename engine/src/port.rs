@@ -132,6 +132,12 @@ impl Ports {
             }
             if self.minute() != minute {
                 self.write_rates(minute).await;
+                if let Err(error) = crate::receive::give_up_old(&self.store).await {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "Could not look for parts of messages whose rest did not come"
+                    );
+                }
                 minute = self.minute();
             }
         }

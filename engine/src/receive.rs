@@ -3,16 +3,21 @@
 
 mod answer;
 mod awaited;
+mod careful;
+mod fragments;
+mod generated;
 pub(crate) mod interchange;
 mod keep;
 
-pub use awaited::Awaited;
+pub use awaited::{Awaited, Heard};
+pub(crate) use fragments::give_up_old;
 
-use crate::acknowledge::{Answers, Verdict};
+use crate::acknowledge;
+use crate::acknowledge::{Answers, Composed, Part, Verdict};
 use crate::adapter::mllp::{Answer, Input, Intake, Peer, Reply, Taken};
 use crate::configuration::{
-    AnswerUnreadable, DifferentAgain, Inbound, OrderSource, ReceiveLocation, ReceivePort, SameAgain,
-    UnknownParty,
+    AnswerUnreadable, Configuration, DifferentAgain, Inbound, OrderSource, ReceiveLocation, ReceivePort,
+    SameAgain, SequenceRule, UnknownParty,
 };
 use crate::current::{Current, Running};
 use crate::directory::SourceKind;
@@ -60,7 +65,6 @@ struct Arrival<'a> {
     location: &'a ReceiveLocation,
     peer: &'a Peer,
     id: MessageId,
-    now: DateTime<Utc>,
 }
 
 /// All that was found out about a readable message.
@@ -88,14 +92,8 @@ impl Intake for Door {
             reply.answer(Answer::Close);
             return Taken::Queued;
         };
-        let arrival = Arrival {
-            current: &current,
-            port,
-            location,
-            peer,
-            id: self.receiver.store.ids().message(),
-            now: self.receiver.store.clock().now(),
-        };
+        let arrival =
+            Arrival { current: &current, port, location, peer, id: self.receiver.store.ids().message() };
         match input {
             Input::Frame(bytes) => self.receive(bytes, &arrival, reply),
             broken => self.keep_broken(broken, &arrival, reply),
@@ -133,7 +131,14 @@ impl Door {
         let known = examine(message, arrival);
         if let Some(answer) = read_answer(&known.message).filter(|answer| !answer.control_id.is_empty()) {
             // Its own exchange with the database comes first, so nothing of this connection may overtake it.
-            self.correlate(known, answer, arrival, reply);
+            let again = self.again(arrival);
+            self.receiver.tasks.spawn(async move { again.correlate(known, answer, reply).await });
+            return Taken::Alone;
+        }
+        if careful::needs_care(&known) {
+            let known = careful::without_content(known, arrival.location.unknown_party);
+            let again = self.again(arrival);
+            self.receiver.tasks.spawn(async move { again.take_carefully(known, reply).await });
             return Taken::Alone;
         }
         self.publish(known, arrival, reply)
@@ -148,22 +153,20 @@ impl Door {
             let incoming = self.incoming(&known, arrival, Vec::new(), "");
             return self.submit(incoming, arrival, move |_| reply.answer(Answer::Close));
         }
-        let control_id = arrival.id.to_string();
-        let answers = answers(&known.inbound, &control_id, arrival);
-        let (answer, code) = answers.to(&known.message, &known.header, &known.verdict);
+        let composed = compose(&known, arrival, arrival.id);
         let routes = match &known.refusal {
             None => routes(arrival, &known),
             Some(_) => Vec::new(),
         };
-        let incoming = self.incoming(&known, arrival, routes, code);
+        let mut incoming = self.incoming(&known, arrival, routes, composed.code);
+        incoming.settles.attached = self.generated(&known, &composed, arrival, arrival.id);
         let door = self.again(arrival);
+        let routed = known.inbound.acknowledgment.route.is_some();
         self.submit(incoming, arrival, move |published| match published {
             // The sender may forget the message once it reads this. Nothing answers before the commit.
-            Ok(Published::Stored | Published::Taken) => reply.answer(answer),
-            Ok(Published::Repeat { first, same_content }) => {
-                door.repeated(known, first, same_content, answer, reply)
-            }
-            Err(error) => reply.not_stored(not_stored(&error, &known, &control_id, door.now)),
+            Ok(Published::Stored | Published::Taken) => reply.answer(composed.answer(routed)),
+            Ok(Published::Repeat { first, same_content }) => door.repeated(known, first, same_content, reply),
+            Err(error) => reply.not_stored(door.not_stored(&error, &known)),
         })
     }
 
@@ -350,23 +353,41 @@ fn retention(current: &Current, properties: &Properties) -> i16 {
     0
 }
 
-fn answers<'a>(inbound: &'a Inbound, control_id: &'a str, arrival: &Arrival<'_>) -> Answers<'a> {
-    Answers { settings: &inbound.acknowledgment, control_id, now: local(arrival) }
-}
-
-fn local(arrival: &Arrival<'_>) -> DateTime<FixedOffset> {
-    arrival.now.with_timezone(&arrival.current.configuration.site.timezone).fixed_offset()
-}
-
-/// What a sender reads whose message is not stored; nothing when nobody knows.
-fn not_stored(error: &Error, known: &Known, control_id: &str, now: DateTime<FixedOffset>) -> Answer {
-    match error {
-        Error::Unknown { .. } => Answer::Close,
-        Error::NotStored { .. } | Error::Overtaken { .. } | Error::ShuttingDown => {
-            let answers = Answers { settings: &known.inbound.acknowledgment, control_id, now };
-            answers.to(&known.message, &known.header, &Verdict::NotStored).0
-        }
+/// All that a message is answered; `id` is the message that was stored, so a repeat reads what was said then.
+fn compose(known: &Known, arrival: &Arrival<'_>, id: MessageId) -> Composed {
+    let control_id = id.to_string();
+    let mut answers = answers(&known.inbound, known.party.as_deref(), &control_id, arrival, id);
+    if known.inbound.sequence == SequenceRule::Echo {
+        answers.expected_sequence = careful::number_of(&known.message);
     }
+    answers.to(&known.message, &known.header, &known.verdict)
+}
+
+fn answers<'a>(
+    inbound: &'a Inbound,
+    party: Option<&str>,
+    control_id: &'a str,
+    arrival: &Arrival<'_>,
+    id: MessageId,
+) -> Answers<'a> {
+    let configuration = &arrival.current.configuration;
+    let settings = &inbound.acknowledgment;
+    let contact = || {
+        let own = party.and_then(|party| configuration.parties.get(party)?.contact.as_ref());
+        own.or(configuration.site.contact.as_ref()).and_then(acknowledge::help_desk)
+    };
+    Answers {
+        settings,
+        control_id,
+        now: local(configuration, id.made_at()),
+        help_desk: settings.help_desk.then(contact).flatten(),
+        expected_sequence: None,
+        part: Part::Whole,
+    }
+}
+
+fn local(configuration: &Configuration, at: DateTime<Utc>) -> DateTime<FixedOffset> {
+    at.with_timezone(&configuration.site.timezone).fixed_offset()
 }
 
 #[cfg(test)]

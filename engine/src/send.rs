@@ -148,7 +148,7 @@ impl Senders {
     }
 
     /// Sends it; `by` is the second way where it goes by that.
-    async fn attempt(&self, work: SendWork, settings: &SendPort, first: &Port, by: Option<&SecondWay>) {
+    async fn attempt(&self, mut work: SendWork, settings: &SendPort, first: &Port, by: Option<&SecondWay>) {
         let own = by.map(|backup| backup.port.settings());
         let (settings, port) = (own.as_deref().unwrap_or(settings), by.map_or(first, |backup| &backup.port));
         port.pace().await;
@@ -163,7 +163,8 @@ impl Senders {
             port.breaker().forgo(self.clock.now());
             return self.give_back(work);
         }
-        let exchanged = exchange::exchange(&work, settings, port, self).await;
+        let mut exchanged = exchange::exchange(&work, settings, port, self).await;
+        work.interim = std::mem::take(&mut exchanged.interim);
         let now = self.clock.now();
         if exchanged.is_transport_failure() {
             if let Opened::Until(until) = port.breaker().failed(now) {

@@ -3,6 +3,7 @@
 //! `Configuration::compile` turns its files into one typed value or a list of mistakes; it reads nothing else.
 //! Files come from a folder or from Postgres, always as bytes, so what was reviewed is what runs.
 
+mod acknowledgment;
 mod artifacts;
 mod batch;
 mod calendar;

@@ -53,6 +53,8 @@ pub enum Kind {
     LateAnswer = 18,
     /// A send port wrote a message as its receiver's party asks.
     ChangedByPort = 19,
+    /// An acknowledgment was made that others than the sender get too.
+    Acknowledged = 20,
 }
 
 impl Kind {
@@ -60,9 +62,9 @@ impl Kind {
     #[must_use]
     pub fn from_number(number: i16) -> Option<Self> {
         use Kind::{
-            AnswerReceived, ChangedByPort, Delivered, DeliveryFailed, LateAnswer, MailQueued, NotRouted,
-            PortStateChanged, Received, RepeatAnswered, Resubmitted, Resumed, Suspended, SuspendedAtDoor,
-            TaskClosed, TaskCreated, TaskVoted, Terminated, Turn,
+            Acknowledged, AnswerReceived, ChangedByPort, Delivered, DeliveryFailed, LateAnswer, MailQueued,
+            NotRouted, PortStateChanged, Received, RepeatAnswered, Resubmitted, Resumed, Suspended,
+            SuspendedAtDoor, TaskClosed, TaskCreated, TaskVoted, Terminated, Turn,
         };
         [
             Received,
@@ -84,6 +86,7 @@ impl Kind {
             Resubmitted,
             LateAnswer,
             ChangedByPort,
+            Acknowledged,
         ]
         .into_iter()
         .find(|kind| *kind as i16 == number)

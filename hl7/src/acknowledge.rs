@@ -1,11 +1,10 @@
 //! Acknowledgments: building the answer to a message, and reading the answers to ours.
 //!
-//! Which answer is due, and when, is decided by the caller: nothing positive before the commit. Deferred
-//! answers, sequence numbers and batch answers find their room here; MSA-4 can already be written.
+//! Which answer is due, and when, is decided by the caller: nothing positive before the commit. The bytes are written in
+//! the form of the sender's version (`write`).
 
 mod answer;
-
-use std::borrow::Cow;
+mod write;
 
 use chrono::{DateTime, FixedOffset};
 use serde::{Deserialize, Serialize};
@@ -13,11 +12,7 @@ use serde::{Deserialize, Serialize};
 pub use answer::{Answer, AnswerError, read_answer};
 
 use crate::charset::CharsetPolicy;
-use crate::finding::code_text;
-use crate::{
-    Charset, Class, Delimiters, Finding, Header, Message, ParseOptions, Path, SegmentId, Severity,
-    Unreadable, escape,
-};
+use crate::{Class, Finding, Header, Message, ParseOptions, Severity, Unreadable};
 
 /// MSA-1, HL7 table 0008.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -132,6 +127,15 @@ pub struct AckRequest {
     pub from: Option<(String, String)>,
     /// MSA-4 of the sequence number protocol.
     pub expected_sequence: Option<i64>,
+    /// MSA-2 in place of the message's MSH-10; raw. The application answer to a message that came in fragments names
+    /// the first one.
+    pub answers: Option<Vec<u8>>,
+    /// Whom the sender can ask: ERR-12 from 2.5 on, before that MSA-3 behind the text.
+    pub help_desk: Option<String>,
+    /// Whether SFT of the message is repeated.
+    pub echo_software: bool,
+    /// Places of MSH with what they hold: raw text in the delimiters of the message. Only MSH-5, 6, 8, 9 and 15.
+    pub header: Vec<(u32, String)>,
 }
 
 impl AckRequest {
@@ -147,6 +151,10 @@ impl AckRequest {
             now,
             from: None,
             expected_sequence: None,
+            answers: None,
+            help_desk: None,
+            echo_software: false,
+            header: Vec::new(),
         }
     }
 
@@ -173,8 +181,11 @@ pub fn acknowledge(message: &Message, request: &AckRequest) -> Message {
     let header = message.head();
     let version = crate::dictionary::Version::find(&header.version).map_or(VERSION, |version| version.name());
     let mut answer =
-        Writer { delimiters: message.delimiters(), charset: message.charset(), bytes: Vec::new() };
+        write::Writer { delimiters: message.delimiters(), charset: message.charset(), bytes: Vec::new() };
     answer.header(message, header, version, request);
+    if request.echo_software {
+        answer.software(message);
+    }
     answer.acknowledgment(message, version, request);
     answer.errors(version, request);
     let options =
@@ -208,211 +219,6 @@ pub fn unreadable_finding(error: &Unreadable) -> Finding {
         Unreadable::Empty | Unreadable::NoHeader => ("MSH", 100),
     };
     Finding { severity: Severity::Error, ..Finding::new(Class::Header, path, code, error.to_string()) }
-}
-
-struct Writer {
-    delimiters: Delimiters,
-    charset: Charset,
-    bytes: Vec<u8>,
-}
-
-impl Writer {
-    fn header(&mut self, message: &Message, header: &Header, version: &str, request: &AckRequest) {
-        let raw = |field| message.segment(0).and_then(|msh| msh.field(field).raw()).unwrap_or_default();
-        self.bytes.extend_from_slice(b"MSH");
-        self.bytes.push(self.delimiters.field);
-        self.bytes.extend(self.delimiters.encoding_characters());
-        match &request.from {
-            Some((app, facility)) => {
-                self.field(app);
-                self.field(facility);
-            }
-            None => {
-                self.raw_field(raw(5));
-                self.raw_field(raw(6));
-            }
-        }
-        self.raw_field(raw(3));
-        self.raw_field(raw(4));
-        self.field(&request.now.format("%Y%m%d%H%M%S%z").to_string());
-        self.field("");
-        self.message_type(&header.trigger_event, version);
-        self.field(&request.control_id);
-        self.raw_field(raw(11));
-        self.field(version);
-        let asks = request.mode == AckMode::Enhanced && !request.code.is_accept();
-        let charset = raw(18);
-        if asks || !charset.is_empty() {
-            let condition = if asks { "NE" } else { "" };
-            for text in ["", "", condition, condition] {
-                self.field(text);
-            }
-        }
-        if !charset.is_empty() {
-            self.field("");
-            self.raw_field(charset);
-        }
-        self.bytes.push(b'\r');
-    }
-
-    /// `ACK^A01^ACK` since 2.3.1, `ACK^A01` before, `ACK` where the type had no components.
-    fn message_type(&mut self, event: &str, version: &str) {
-        self.field("ACK");
-        let parts: &[&str] = match version {
-            "2.1" => &[],
-            "2.2" | "2.3" if event.is_empty() => &[],
-            "2.2" | "2.3" => &[event],
-            _ => &[event, "ACK"],
-        };
-        for part in parts {
-            self.bytes.push(self.delimiters.component);
-            self.text(part);
-        }
-    }
-
-    fn acknowledgment(&mut self, message: &Message, version: &str, request: &AckRequest) {
-        self.bytes.extend_from_slice(b"MSA");
-        self.field(request.code.as_str());
-        let control_id = message.segment(0).and_then(|msh| msh.field(10).raw()).unwrap_or_default();
-        self.raw_field(control_id);
-        let error = listed(request).next().filter(|_| matches!(version, "2.2" | "2.3" | "2.3.1" | "2.4"));
-        let sequence = request.expected_sequence.map(|number| number.to_string()).unwrap_or_default();
-        let fields = match (error.is_some(), request.expected_sequence.is_some(), request.text.is_empty()) {
-            (true, _, _) => 3,
-            (false, true, _) => 2,
-            (false, false, false) => 1,
-            (false, false, true) => 0,
-        };
-        for text in [request.text.as_str(), &sequence, ""].into_iter().take(fields) {
-            self.field(text);
-        }
-        if let Some(finding) = error {
-            self.bytes.push(self.delimiters.field);
-            self.coded(finding.code, self.delimiters.component);
-        }
-        self.bytes.push(b'\r');
-    }
-
-    fn errors(&mut self, version: &str, request: &AckRequest) {
-        let old = matches!(version, "2.1" | "2.2" | "2.3" | "2.3.1" | "2.4");
-        for (index, finding) in listed(request).take(request.errors_max).enumerate() {
-            if old {
-                let first = index == 0;
-                self.bytes.extend_from_slice(if first { b"ERR" } else { b"" });
-                self.bytes.push(if first { self.delimiters.field } else { self.delimiters.repetition });
-                self.old_error(finding);
-            } else {
-                self.bytes.extend_from_slice(b"ERR");
-                self.error(finding);
-                self.bytes.push(b'\r');
-            }
-        }
-        if old && listed(request).next().is_some() && request.errors_max > 0 {
-            self.bytes.push(b'\r');
-        }
-    }
-
-    /// ERR-1 up to 2.4: segment, occurrence, field, and the code as subcomponents.
-    fn old_error(&mut self, finding: &Finding) {
-        let place = Location::of(&finding.path);
-        let component = self.delimiters.component;
-        let parts = place.parts();
-        for part in parts.iter().take(3) {
-            self.text(part);
-            self.bytes.push(component);
-        }
-        for _ in parts.len().min(3)..3 {
-            self.bytes.push(component);
-        }
-        match self.delimiters.subcomponent {
-            Some(subcomponent) => self.coded(finding.code, subcomponent),
-            None => self.text(&finding.code.to_string()),
-        }
-    }
-
-    /// ERR from 2.5: location, code, severity, and a text for people in ERR-8.
-    fn error(&mut self, finding: &Finding) {
-        self.field("");
-        self.bytes.push(self.delimiters.field);
-        for (index, part) in Location::of(&finding.path).parts().iter().enumerate() {
-            if index > 0 {
-                self.bytes.push(self.delimiters.component);
-            }
-            self.text(part);
-        }
-        self.bytes.push(self.delimiters.field);
-        self.coded(finding.code, self.delimiters.component);
-        self.field(finding.severity.letter());
-        for text in ["", "", "", &finding.text] {
-            self.field(text);
-        }
-    }
-
-    fn coded(&mut self, code: u16, separator: u8) {
-        self.text(&code.to_string());
-        self.bytes.push(separator);
-        self.text(code_text(code));
-        self.bytes.push(separator);
-        self.text("HL70357");
-    }
-
-    fn field(&mut self, text: &str) {
-        self.bytes.push(self.delimiters.field);
-        self.text(text);
-    }
-
-    fn raw_field(&mut self, raw: &[u8]) {
-        self.bytes.push(self.delimiters.field);
-        self.bytes.extend_from_slice(raw);
-    }
-
-    /// Our own words; what the sender's delimiters or character set cannot express becomes a blank or `?`.
-    fn text(&mut self, text: &str) {
-        let escaped = escape::encode(text, &self.delimiters).unwrap_or_else(|_| {
-            let plain = |c: char| if c.is_alphanumeric() || c == '.' { c } else { ' ' };
-            Cow::Owned(text.chars().map(plain).collect())
-        });
-        match self.charset.encode(&escaped) {
-            Ok(bytes) => self.bytes.extend_from_slice(&bytes),
-            Err(_) => self.bytes.extend(escaped.chars().map(|c| if c.is_ascii() { c as u8 } else { b'?' })),
-        }
-    }
-}
-
-/// Errors first, then warnings; notes are for us alone.
-fn listed(request: &AckRequest) -> impl Iterator<Item = &Finding> {
-    let with = |severity| request.findings.iter().filter(move |finding| finding.severity == severity);
-    with(Severity::Error).chain(with(Severity::Warning))
-}
-
-/// A finding's path as ERR-2 writes it.
-struct Location(Vec<u32>, String);
-
-impl Location {
-    fn of(path: &str) -> Self {
-        if let Ok(path) = path.parse::<Path>() {
-            let mut numbers = vec![path.occurrence.unwrap_or(1), path.field];
-            if path.repetition.is_some() || path.component.is_some() {
-                numbers.push(path.repetition.unwrap_or(1));
-            }
-            numbers.extend(path.component);
-            numbers.extend(path.subcomponent);
-            return Self(numbers, path.segment.to_string());
-        }
-        let (id, rest) = path.split_at_checked(3).unwrap_or(("", ""));
-        match SegmentId::new(id) {
-            Some(id) => {
-                let occurrence = rest.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')?.parse().ok());
-                Self(vec![occurrence.unwrap_or(1)], id.to_string())
-            }
-            None => Self(Vec::new(), String::new()),
-        }
-    }
-
-    fn parts(&self) -> Vec<String> {
-        let id = (!self.1.is_empty()).then(|| self.1.clone());
-        id.into_iter().chain(self.0.iter().map(u32::to_string)).collect()
-    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ pub mod acknowledge;
 pub mod arrange;
 pub mod batch;
 mod charset;
+pub mod continuation;
 pub mod deid;
 mod delimiters;
 pub mod dictionary;

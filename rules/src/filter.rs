@@ -121,6 +121,11 @@ impl Filter {
         holds(&self.all) && (self.any.is_empty() || self.any.iter().any(|conditions| holds(conditions)))
     }
 
+    /// Whether acknowledgments can match.
+    pub fn takes_acks(&self) -> bool {
+        self.takes_acks
+    }
+
     /// The constants that a property must equal one of, when the filter says so: for an index.
     pub fn constants(&self, property: &str) -> Option<&[Value]> {
         self.all.iter().find_map(|condition| match &condition.test {

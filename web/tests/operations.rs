@@ -41,6 +41,7 @@ async fn the_overview_puts_what_needs_attention_first() {
         browser.get(page).await.expect(StatusCode::OK);
     }
     browser.get("/queues").await.says("6 min");
+    browser.get("/ports/send/billing").await.says("Acknowledgment awaited").says("AE suspend");
 }
 
 #[tokio::test]

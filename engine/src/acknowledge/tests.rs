@@ -19,23 +19,31 @@ fn check(accept: &str, application: &str, settings: &Acknowledgment, expected: [
     let message = Message::parse(text.into_bytes()).unwrap();
     let header = message.header();
     let now = DateTime::parse_from_rfc3339("2026-11-21T10:00:00+01:00").unwrap();
-    let answers = Answers { settings, control_id: "1", now };
+    let answers = Answers {
+        settings,
+        control_id: "1",
+        now,
+        help_desk: None,
+        expected_sequence: None,
+        part: Part::Whole,
+    };
     let verdicts =
         [Verdict::Accepted, Verdict::Refused(vec![finding(101)]), Verdict::Refused(vec![finding(201)])];
     for (verdict, expected) in verdicts.iter().zip(expected) {
-        let all = match answers.to(&message, &header, verdict).0 {
-            Answer::Ack(ack) => vec![ack],
-            Answer::Acks(acks) => acks,
-            _ => Vec::new(),
-        };
+        let all = answers.to(&message, &header, verdict).acks;
+        let mut ids = Vec::new();
         let codes: Vec<_> = all
             .into_iter()
             .map(|ack| {
-                let answer = acknowledge::read_answer(&Message::parse(ack).unwrap()).unwrap();
+                let ack = Message::parse(ack.bytes).unwrap();
+                ids.push(ack.header().control_id);
+                let answer = acknowledge::read_answer(&ack).unwrap();
                 assert_eq!(answer.control_id, "42");
                 answer.code
             })
             .collect();
+        ids.dedup();
+        assert_eq!(ids.len(), codes.len(), "each acknowledgment has an id of its own");
         assert_eq!(codes.join(" "), expected, "MSH-15 {accept:?}, MSH-16 {application:?}, {verdict:?}");
     }
 }
@@ -72,10 +80,65 @@ fn the_record_of_the_party_can_win_or_add_to_the_message() {
 }
 
 #[test]
-fn an_acknowledgment_is_never_acknowledged() {
-    let message = Message::parse(&b"MSH|^~\\&|||||||ACK|1|P|2.4\rMSA|AA|7\r"[..]).unwrap();
+fn all_combinations_of_what_a_message_may_ask_for_are_answered_as_the_standard_says() {
     let settings = Acknowledgment::default();
-    let now = DateTime::parse_from_rfc3339("2026-11-21T10:00:00+01:00").unwrap();
-    let answers = Answers { settings: &settings, control_id: "1", now };
-    assert_eq!(answers.to(&message, &message.header(), &Verdict::Accepted).0, Answer::Nothing);
+    let words = ["", "AL", "NE", "ER", "SU"];
+    for accept in words {
+        for application in words {
+            let asks =
+                |word: &str, good: bool| word == "AL" || (word == "SU" && good) || (word == "ER" && !good);
+            let expected: Vec<String> = [("CA", "AA"), ("CA", "AE"), ("CR", "AR")]
+                .into_iter()
+                .map(|(level, handled)| {
+                    if accept.is_empty() && application.is_empty() {
+                        return handled.to_owned();
+                    }
+                    let first = asks(accept, level == "CA").then_some(level);
+                    let stored = level == "CA" || accept == "NE" || accept.is_empty();
+                    let second = (stored && asks(application, handled == "AA")).then_some(handled);
+                    first.into_iter().chain(second).collect::<Vec<_>>().join(" ")
+                })
+                .collect();
+            let expected: [&str; 3] = std::array::from_fn(|index| expected[index].as_str());
+            check(accept, application, &settings, expected);
+        }
+    }
+}
+
+#[test]
+fn a_party_whose_application_answers_itself_is_only_told_that_its_message_is_stored() {
+    let settings = Acknowledgment { mode: AckMode::Application, ..Acknowledgment::default() };
+    check("", "", &settings, ["CA", "CA", "CR"]);
+    check("AL", "AL", &settings, ["CA", "CA", "CR"]);
+    check("NE", "AL", &settings, ["", "", ""]);
+}
+
+#[test]
+fn a_sequence_error_is_an_error_and_no_rejection() {
+    let gap = Verdict::OutOfSequence(vec![finding(205)]);
+    assert_eq!((application_code(&gap), accept_code(&gap)), (AckCode::AE, AckCode::CE));
+    assert_eq!(accept_code(&Verdict::NotStored), AckCode::CE);
+}
+
+#[test]
+fn an_acknowledgment_is_acknowledged_only_where_it_asks_and_its_sender_may() {
+    let told = |asks: &str, of_acks: bool| {
+        let text = format!("MSH|^~\\&|||||||ACK|1|P|2.4|||{asks}|NE\rMSA|AA|7\r");
+        let message = Message::parse(text.into_bytes()).unwrap();
+        let settings = Acknowledgment { of_acks, ..Acknowledgment::default() };
+        let now = DateTime::parse_from_rfc3339("2026-11-21T10:00:00+01:00").unwrap();
+        let answers = Answers {
+            settings: &settings,
+            control_id: "1",
+            now,
+            help_desk: None,
+            expected_sequence: None,
+            part: Part::Whole,
+        };
+        answers.to(&message, &message.header(), &Verdict::Accepted).code
+    };
+    assert_eq!(told("", true), "");
+    assert_eq!(told("AL", false), "");
+    assert_eq!(told("AL", true), "CA");
+    assert_eq!(told("ER", true), "");
 }

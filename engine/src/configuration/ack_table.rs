@@ -90,6 +90,18 @@ pub enum AckAction {
     HoldPort,
 }
 
+impl AckAction {
+    /// The word of the site folder.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Accept => "accept",
+            Self::Retry => "retry",
+            Self::Suspend => "suspend",
+            Self::HoldPort => "hold_port",
+        }
+    }
+}
+
 /// Tables to start from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

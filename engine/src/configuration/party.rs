@@ -5,7 +5,7 @@ use std::time::Duration;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use super::{InboundBatch, Pattern, PeerRange, Verdict};
+use super::{Contact, InboundBatch, Pattern, PeerRange, Verdict};
 
 /// One organisation or system.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -22,6 +22,8 @@ pub struct Party {
     pub inbound: Inbound,
     /// How messages to it are written.
     pub outbound: Outbound,
+    /// Whom its people ask for help; `None`: the contact of the site.
+    pub contact: Option<Contact>,
 }
 
 /// All parts that are written must match.
@@ -77,6 +79,20 @@ pub struct Inbound {
     pub duplicates: Duplicates,
     /// How batches are taken.
     pub batch: InboundBatch,
+    /// What its sequence numbers (MSH-13) mean.
+    pub sequence: SequenceRule,
+}
+
+/// What the sequence numbers of a sender mean (MSH-13, answered in MSA-4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum SequenceRule {
+    /// Nothing.
+    #[default]
+    Ignore,
+    /// The number is repeated in the answer.
+    Echo,
+    /// The numbers must follow each other: a gap is refused, so that the sender sends what is missing.
+    Enforce,
 }
 
 /// How the bytes of a message become text.
@@ -248,6 +264,27 @@ pub struct Acknowledgment {
     pub errors_most: u32,
     /// Whether ERR-8 carries the text of the finding.
     pub errors_text: bool,
+    /// Fields of the answer's MSH with what they hold; `^` separates components.
+    pub header: Vec<(u32, String)>,
+    /// Whether a refusal names whom the sender can ask.
+    pub help_desk: bool,
+    /// Whether SFT of the message is repeated in the application acknowledgment.
+    pub echo_software: bool,
+    /// What is answered under `AckMode::Static`.
+    pub static_text: Option<StaticText>,
+    /// Send port of application acknowledgments; `None`: the connection that the message came by.
+    pub route: Option<String>,
+    /// Whether an acknowledgment whose own MSH-15 asks is answered.
+    pub of_acks: bool,
+}
+
+/// Fixed answers, byte for byte.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StaticText {
+    /// After the commit.
+    pub success: String,
+    /// When the message was refused or not stored.
+    pub failure: String,
 }
 
 impl Default for Acknowledgment {
@@ -261,6 +298,12 @@ impl Default for Acknowledgment {
             from: None,
             errors_most: 10,
             errors_text: true,
+            header: Vec::new(),
+            help_desk: false,
+            echo_software: false,
+            static_text: None,
+            route: None,
+            of_acks: false,
         }
     }
 }
@@ -275,6 +318,12 @@ pub enum AckMode {
     Original,
     /// CA, CE, CR after the commit; what is asked for in MSH-15 and MSH-16.
     Enhanced,
+    /// CA, CE, CR after the commit; the application acknowledgment comes later, from whoever handles the message.
+    Application,
+    /// A fixed text after the commit.
+    Static,
+    /// The transport alone answers: the commit bytes of MLLP release 2.
+    Transport,
 }
 
 /// Values of MSH-15 and MSH-16 (table 0155).

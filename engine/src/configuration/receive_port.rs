@@ -129,11 +129,20 @@ pub struct Framing {
     pub refuse_missing_start: bool,
     /// Whether we write the start byte.
     pub write_start: bool,
+    /// MLLP release 2: whoever takes a block answers 06 once it is stored, 15 when it is not.
+    pub commit_bytes: bool,
 }
 
 impl Default for Framing {
     fn default() -> Self {
-        Self { start: 0x0B, end: 0x1C, last: 0x0D, refuse_missing_start: true, write_start: true }
+        Self {
+            start: 0x0B,
+            end: 0x1C,
+            last: 0x0D,
+            refuse_missing_start: true,
+            write_start: true,
+            commit_bytes: false,
+        }
     }
 }
 

@@ -26,6 +26,8 @@ pub(super) struct Batch {
     /// Lanes and keys whose head may be gone.
     pub(super) released: Vec<(i32, i64)>,
     pub(super) kept: Vec<Kept>,
+    /// Answers by the message they are stored as, for who gets them in memory.
+    pub(super) heard: Vec<(MessageId, Message)>,
     pub(super) closed: Vec<(i64, i64, i32)>,
     pub(super) entries: Vec<Entry>,
     pub(super) work: Vec<NewWork>,
@@ -79,6 +81,9 @@ impl Batch {
         // An attempt that is repeated writes the same bytes again; one row for them is enough.
         if !matches!(outcome, Outcome::Retry { .. }) {
             self.keep_assembled(work, context);
+        }
+        for answer in &work.interim {
+            self.note_interim(work, answer, context);
         }
         let trace = outcome.answer().map(|answer| self.keep_answer(work, answer, context));
         let entry = |kind, detail| {
@@ -219,13 +224,56 @@ impl Batch {
 
     /// Stores the answer as a message made from the one that was sent.
     fn keep_answer(&mut self, work: &SendWork, answer: &Answer, context: &Context<'_>) -> AnswerTrace {
-        let control_id = answer.message.head().control_id.clone();
-        let (id, hash) = self.keep(work, &answer.message, control_id, context);
+        let (id, hash) = match answer.stored {
+            Some(stored) => {
+                self.heard.push((stored, answer.message.clone()));
+                (stored, sha256(answer.message.bytes()))
+            }
+            None => {
+                let control_id = answer.message.head().control_id.clone();
+                let (id, hash) = self.keep(work, &answer.message, control_id, context);
+                self.heard.push((id, answer.message.clone()));
+                self.publish_answer(work, &answer.message, id, context);
+                (id, hash)
+            }
+        };
         AnswerTrace {
             message: Some(id),
             code: answer.code.clone(),
             control_id: answer.control_id.clone(),
             sha256: hash,
+        }
+    }
+
+    /// An answer that was not the last word: it belongs to the journey all the same.
+    fn note_interim(&mut self, work: &SendWork, answer: &Answer, context: &Context<'_>) {
+        let trace = self.keep_answer(work, answer, context);
+        let text = format!("{}; the application's answer follows", trace.code);
+        let detail = Detail::Cause { code: "ack.received".to_owned(), text, sha256: Some(trace.sha256) };
+        let version = context.current.configuration.version;
+        let mut entry = Entry::new(Kind::AnswerReceived, version, detail);
+        entry.message = trace.message;
+        entry.subscriber = Some(work.subscriber);
+        self.entries.push(entry);
+    }
+
+    /// Hands an answer to its subscribers, where the port publishes answers.
+    fn publish_answer(&mut self, work: &SendWork, answer: &Message, id: MessageId, context: &Context<'_>) {
+        let current = context.current;
+        let port = current.directory.subscriber_by_id(work.subscriber);
+        let Some(port) = port.and_then(|port| current.configuration.send_ports.get(&port.name)) else {
+            return;
+        };
+        if !port.ack.publish {
+            return;
+        }
+        let mut properties = current.configuration.rules.promote(answer);
+        properties.set("port.name", port.name.as_str());
+        let arrival = crate::message_box::Arrival { message: id, order_source: &port.name };
+        for route in current.routes(&properties, arrival) {
+            let mut new = NewWork::message(route.lane, id, route.key);
+            new.detail = route.detail;
+            self.work.push(new);
         }
     }
 
@@ -321,10 +369,9 @@ impl Batch {
     /// True when the answer kept last is the awaited structure and not a plain acknowledgment.
     fn is_reply(&self, expect: &str) -> bool {
         let wanted = expect.trim_start_matches("reply:");
-        self.kept.last().is_some_and(|kept| {
-            let header = kept.message.header();
-            header.structure == wanted
-                || (!kept.message_type.starts_with("ACK") && header.structure.is_empty())
+        self.heard.last().is_some_and(|(_, answer)| {
+            let header = answer.head();
+            header.structure == wanted || (header.message_type != "ACK" && header.structure.is_empty())
         })
     }
 

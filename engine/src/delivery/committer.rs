@@ -314,10 +314,12 @@ impl Committer {
             instance: new.instance.map(|instance| instance.0),
             detail: new.detail.clone(),
             message: batch
-                .kept
+                .heard
                 .iter()
-                .find(|kept| kept.id.0 == new.subject && new.kind == work::Kind::Answered)
-                .map(|kept| kept.message.clone())
+                .find(|(id, _)| {
+                    id.0 == new.subject && matches!(new.kind, work::Kind::Answered | work::Kind::Message)
+                })
+                .map(|(_, answer)| answer.clone())
                 .or_else(|| {
                     let reported = batch.reported.iter().find(|(id, _)| *id == new.subject);
                     reported.filter(|_| new.kind == work::Kind::Message).map(|(_, message)| message.clone())

@@ -79,6 +79,10 @@ struct State {
 
 /// What the committer gets.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all of them are attempts: a box would cost each one an allocation"
+)]
 enum Done {
     /// An attempt was made.
     Attempt(SendWork, Outcome),
@@ -325,6 +329,7 @@ fn work_of(item: Item, subscriber: i32) -> SendWork {
         control_id: message.head().control_id.clone(),
         message,
         assembled: None,
+        interim: Vec::new(),
         attempt: 1,
         first_at: item.created_at,
         parked: None,

@@ -64,6 +64,7 @@ async fn load(shared: &Shared) -> Result<(), Error> {
             control_id: message.header().control_id,
             message,
             assembled: None,
+            interim: Vec::new(),
             attempt: u32::try_from(row.attempt).unwrap_or_default() + 1,
             first_at: row.first_at,
             parked: Some(ParkedId(row.id)),

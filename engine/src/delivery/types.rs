@@ -26,6 +26,8 @@ pub struct SendWork {
     pub message: Message,
     /// What goes out in its place, once the receiver's settings asked for changes.
     pub assembled: Option<Assembled>,
+    /// Answers of this attempt that were not the last word: CA, where the application's answer is waited for.
+    pub interim: Vec<Answer>,
     /// MSH-10: what the answer's MSA-2 must be.
     pub control_id: String,
     /// Number of this attempt, from 1.
@@ -89,6 +91,8 @@ pub struct Answer {
     pub control_id: String,
     /// MSA-3 or the text of ERR.
     pub text: String,
+    /// The message it is stored as already, when it came by a receive port.
+    pub stored: Option<MessageId>,
 }
 
 impl SendWork {

@@ -323,8 +323,12 @@ impl Committer {
             request.reply.send(Err(Error::Unknown { message }));
         }
         // Nothing was handed over in memory: the owners read the log.
-        let lanes: Vec<i32> =
-            batch.iter().flat_map(|request| request.incoming.routes.iter().map(|route| route.lane)).collect();
+        let lanes: Vec<i32> = batch
+            .iter()
+            .flat_map(Request::messages)
+            .flat_map(|(incoming, _)| &incoming.routes)
+            .map(|route| route.lane)
+            .collect();
         self.store.wake(&lanes);
     }
 
@@ -339,10 +343,14 @@ impl Committer {
 fn rows(batch: &[Request], now: DateTime<Utc>, node: i16) -> Rows {
     let mut rows = Rows::default();
     for (incoming, sha256) in batch.iter().flat_map(Request::messages) {
+        let kind = match &incoming.detail {
+            Detail::Cause { .. } => Kind::Acknowledged,
+            _ => Kind::Received,
+        };
         let mut push = |kind, detail: &Detail| {
             rows.push_about((now, node), kind, incoming.id, incoming.config_version, detail);
         };
-        push(Kind::Received, &incoming.detail);
+        push(kind, &incoming.detail);
         if let Some(refusal) = &incoming.parked {
             let kind =
                 if refusal.code == parked::NO_SUBSCRIBER { Kind::NotRouted } else { Kind::SuspendedAtDoor };

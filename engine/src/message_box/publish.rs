@@ -49,7 +49,8 @@ impl Request {
 /// Notes the hash of the bytes in what tracking tells of them.
 fn hashed(incoming: &mut Incoming) -> [u8; 32] {
     let hash = sha256(&incoming.body);
-    if let Detail::Received { sha256, .. } = &mut incoming.detail {
+    if let Detail::Received { sha256, .. } | Detail::Cause { sha256: Some(sha256), .. } = &mut incoming.detail
+    {
         *sha256 = hash;
     }
     hash

@@ -45,6 +45,8 @@ pub struct SubscriptionIndex {
     rest: Vec<usize>,
     /// Some entry wants reports of failures.
     takes_faults: bool,
+    /// Some entry can match an acknowledgment.
+    takes_acks: bool,
     config_version: i64,
 }
 
@@ -149,6 +151,7 @@ impl SubscriptionIndex {
         let properties =
             if self.entries.len() > FEW { telling(&self.entries) } else { vec![TYPE.to_owned()] };
         self.by_value = properties.into_iter().map(|property| (property, HashMap::new())).collect();
+        self.takes_acks = self.entries.iter().any(|entry| entry.filter.takes_acks());
         for (number, entry) in self.entries.iter().enumerate() {
             let place = self
                 .by_value
@@ -256,6 +259,12 @@ impl SubscriptionIndex {
     /// True where somebody wants reports of failures; where nobody does, none need be made.
     pub(crate) fn takes_faults(&self) -> bool {
         self.takes_faults
+    }
+
+    /// Whether any subscription can match an acknowledgment.
+    #[must_use]
+    pub fn takes_acks(&self) -> bool {
+        self.takes_acks
     }
 
     /// Number of subscriptions.

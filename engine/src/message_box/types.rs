@@ -45,7 +45,8 @@ pub struct Incoming {
     pub parked: Option<Refusal>,
     /// Configuration that applied.
     pub config_version: i64,
-    /// What the tracking entry tells: kind `Received`, or `SuspendedAtDoor` and `NotRouted` for a refusal.
+    /// What the tracking entry tells: kind `Received`, or `SuspendedAtDoor` and `NotRouted` for a refusal; a cause with
+    /// a hash for an acknowledgment that we made.
     pub detail: tracking::Detail,
     /// What happens in the same transaction; most messages settle nothing.
     pub settles: Settles,

@@ -21,27 +21,9 @@ enum Told {
     LookAgain,
 }
 
-impl Door {
-    /// Finds out who waits for an answer, then stores it and hands it on.
-    pub(super) fn correlate(
-        &self,
-        known: Known,
-        answer: acknowledge::Answer,
-        arrival: &Arrival<'_>,
-        reply: Reply,
-    ) {
-        let is_ack = known.header.message_type == "ACK";
-        if self.receiver.awaited.hand(&answer.control_id, known.message.clone()) && is_ack {
-            // The delivery that waits stores it with its outcome.
-            return reply.answer(Answer::Nothing);
-        }
-        let again = self.again(arrival);
-        self.receiver.tasks.spawn(async move { again.correlate(known, answer, reply).await });
-    }
-}
-
 impl keep::Again {
-    async fn correlate(self, known: Known, answer: acknowledge::Answer, reply: Reply) {
+    /// Finds out who waits for an answer, stores it, and hands it on.
+    pub(super) async fn correlate(self, known: Known, answer: acknowledge::Answer, reply: Reply) {
         loop {
             match self.settle(&known, &answer).await {
                 Told::Answer(out) => return reply.answer(out),
@@ -53,47 +35,72 @@ impl keep::Again {
 
     /// Stores an answer, hands it to who waits for it and closes the wait, in one transaction.
     async fn settle(&self, known: &Known, answer: &acknowledge::Answer) -> Told {
-        let Ok(expected) = self.expected(known, answer).await else {
+        let awaited = &self.receiver().awaited;
+        // A send of this node that is under way comes first: it closes its own wait in the database.
+        let sent = awaited.sent(&answer.control_id).filter(|_| known.header.message_type == "ACK");
+        let expected = match sent {
+            Some(_) => Ok(None),
+            None => self.expected(known, answer).await,
+        };
+        let Ok(expected) = expected else {
             // The database is away: nothing is stored, so nothing is answered; the sender repeats.
             return Told::NotStored(Answer::Close);
         };
         let current = self.receiver().running.load_full();
         let configuration = Arc::clone(&current.configuration);
-        let Some((door, port, location)) = self.place(&configuration) else {
+        let Some((door, arrival)) = self.arrive(&current, &configuration) else {
             return Told::NotStored(Answer::Close);
         };
-        let store = &self.receiver().store;
-        let arrival = Arrival {
-            current: &current,
-            port,
-            location,
-            peer: self.peer(),
-            id: store.ids().message(),
-            now: store.clock().now(),
-        };
-        let control_id = arrival.id.to_string();
-        let (out, code) =
-            answers(&known.inbound, &control_id, &arrival).to(&known.message, &known.header, &known.verdict);
+        let composed = compose(known, &arrival, arrival.id);
         let mut routes = match known.refusal {
             None => super::routes(&arrival, known),
             Some(_) => Vec::new(),
         };
         routes.extend(expected.iter().filter_map(|open| route_to(open, answer, &current)));
-        let nobody = expected.is_none() && routes.is_empty() && known.header.message_type == "ACK";
-        let mut incoming = door.incoming(known, &arrival, routes, code);
-        if nobody {
+        let whose = match (&expected, sent) {
+            (Some(open), _) => Whose::Instance(open),
+            (None, Some(_)) => Whose::Delivery,
+            (None, None) if routes.is_empty() && known.header.message_type == "ACK" => Whose::Nobody,
+            (None, None) => Whose::Subscribers,
+        };
+        let mut incoming = door.incoming(known, &arrival, routes, composed.code);
+        incoming.parent = sent;
+        if let Whose::Subscribers = whose {
+            match self.asked(answer).await {
+                Ok(Some(asked)) => incoming.parent = Some(asked),
+                Ok(None) => incoming.settles.entries.extend(unasked(&arrival)),
+                Err(_) => return Told::Answer(Answer::Close),
+            }
+        }
+        incoming.settles.entries.extend(told_of(&arrival, answer, &whose));
+        if !matches!(whose, Whose::Subscribers) {
             incoming.parked = None;
         }
-        incoming.settles.entries.extend(told_of(&arrival, answer, expected.as_ref(), nobody));
         incoming.settles.rows.expectations.extend(expected.map(|open| open.row));
-        // Read from the box before the borrow of the arrival ends.
-        let (now, hash) = (local(&arrival), self.peer().connection);
+        let (stored, hash) = (arrival.id, self.peer().connection);
         match self.receiver().message_box.publish(hash, incoming).await {
-            Ok(Published::Stored | Published::Repeat { .. } | Published::Taken) => Told::Answer(out),
+            Ok(published) => {
+                // After a crash the receiver may repeat an answer that we stored and did not use yet.
+                let stored = match published {
+                    Published::Stored | Published::Taken => stored,
+                    Published::Repeat { first, .. } => first,
+                };
+                awaited.hand(&answer.control_id, Heard { message: known.message.clone(), stored });
+                Told::Answer(composed.answer(false))
+            }
             // Another answer closed the wait meanwhile: this one looks again, and finds nobody.
             Err(Error::Overtaken { .. }) => Told::LookAgain,
-            Err(error) => Told::NotStored(not_stored(&error, known, &control_id, now)),
+            Err(error) => Told::NotStored(self.not_stored(&error, known)),
         }
+    }
+
+    /// The message that a response answers, so that both stand on one journey.
+    async fn asked(&self, answer: &acknowledge::Answer) -> Result<Option<MessageId>, sqlx::Error> {
+        let found = sqlx::query_scalar!(
+            "SELECT id FROM message WHERE control_id = $1 ORDER BY id DESC LIMIT 1",
+            answer.control_id
+        );
+        Ok(found.fetch_optional(self.receiver().store.pool()).await?.map(MessageId))
     }
 
     async fn expected(
@@ -129,27 +136,42 @@ impl keep::Again {
     }
 }
 
+/// Who waits for an answer.
+enum Whose<'a> {
+    Instance(&'a Expected),
+    Delivery,
+    /// Nobody waits, but somebody subscribes to it.
+    Subscribers,
+    Nobody,
+}
+
+/// A response to something that did not pass here: delivered, and flagged.
+fn unasked(arrival: &Arrival<'_>) -> Option<Entry> {
+    let text = "it answers a message that did not pass here (MSA-2)".to_owned();
+    let detail = Detail::Cause { code: "answer.unknown".to_owned(), text, sha256: None };
+    Some(Entry::new(Kind::LateAnswer, arrival.current.configuration.version, detail).about(arrival.id))
+}
+
 /// What an answer is to, as tracking tells it.
-fn told_of(
-    arrival: &Arrival<'_>,
-    answer: &acknowledge::Answer,
-    to: Option<&Expected>,
-    nobody: bool,
-) -> Option<Entry> {
-    let (kind, code, text) = match to {
-        Some(_) => (
-            Kind::AnswerReceived,
-            "ack.received",
-            format!("{} for a message that an instance sent", answer.code),
-        ),
-        None if nobody => {
-            (Kind::LateAnswer, "ack.foreign", format!("{} that nobody waits for (any more)", answer.code))
+fn told_of(arrival: &Arrival<'_>, answer: &acknowledge::Answer, whose: &Whose<'_>) -> Option<Entry> {
+    let code = &answer.code;
+    let (kind, cause, text) = match whose {
+        Whose::Instance(_) => {
+            (Kind::AnswerReceived, "ack.received", format!("{code} for a message that an instance sent"))
         }
-        None => return None,
+        Whose::Delivery => {
+            (Kind::AnswerReceived, "ack.received", format!("{code} for a message that is being delivered"))
+        }
+        Whose::Nobody => {
+            (Kind::LateAnswer, "ack.foreign", format!("{code} that nobody waits for (any more)"))
+        }
+        Whose::Subscribers => return None,
     };
-    let detail = Detail::Cause { code: code.to_owned(), text, sha256: None };
+    let detail = Detail::Cause { code: cause.to_owned(), text, sha256: None };
     let mut entry = Entry::new(kind, arrival.current.configuration.version, detail).about(arrival.id);
-    entry.instance = to.map(|open| InstanceId(open.row.instance));
+    if let Whose::Instance(open) = whose {
+        entry.instance = Some(InstanceId(open.row.instance));
+    }
     Some(entry)
 }
 

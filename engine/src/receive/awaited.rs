@@ -1,5 +1,6 @@
 //! Sends of this node whose answer may come in by any receive port: the sender waits here by control id.
 
+use crate::ids::MessageId;
 use orderly_hl7::Message;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,37 +8,57 @@ use tokio::sync::mpsc;
 
 /// Who waits for which answer. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Awaited(Arc<Mutex<HashMap<String, mpsc::UnboundedSender<Message>>>>);
+pub struct Awaited(Arc<Mutex<HashMap<String, Waiting>>>);
+
+#[derive(Debug)]
+struct Waiting {
+    sent: MessageId,
+    answers: mpsc::UnboundedSender<Heard>,
+}
+
+/// An answer that came by a receive port, and the message it is stored as.
+#[derive(Debug, Clone)]
+pub struct Heard {
+    /// The answer.
+    pub message: Message,
+    /// Its id.
+    pub stored: MessageId,
+}
 
 /// One wait; it ends when this is dropped.
 #[derive(Debug)]
 pub struct Wait {
     awaited: Awaited,
     control_id: String,
-    answers: mpsc::UnboundedReceiver<Message>,
+    answers: mpsc::UnboundedReceiver<Heard>,
 }
 
 impl Awaited {
     /// Waits for answers to the message with this control id.
-    pub fn wait(&self, control_id: &str) -> Wait {
-        let (sender, answers) = mpsc::unbounded_channel();
-        self.lock().insert(control_id.to_owned(), sender);
-        Wait { awaited: self.clone(), control_id: control_id.to_owned(), answers }
+    pub fn wait(&self, control_id: &str, sent: MessageId) -> Wait {
+        let (answers, heard) = mpsc::unbounded_channel();
+        self.lock().insert(control_id.to_owned(), Waiting { sent, answers });
+        Wait { awaited: self.clone(), control_id: control_id.to_owned(), answers: heard }
     }
 
-    /// Hands an answer to whoever waits for it; false when nobody does.
-    pub fn hand(&self, control_id: &str, answer: Message) -> bool {
-        self.lock().get(control_id).is_some_and(|waiting| waiting.send(answer).is_ok())
+    /// The message whose answer is waited for, if it is.
+    pub fn sent(&self, control_id: &str) -> Option<MessageId> {
+        self.lock().get(control_id).map(|waiting| waiting.sent)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, mpsc::UnboundedSender<Message>>> {
+    /// Hands a stored answer to whoever waits for it; false when nobody does any more.
+    pub fn hand(&self, control_id: &str, heard: Heard) -> bool {
+        self.lock().get(control_id).is_some_and(|waiting| waiting.answers.send(heard).is_ok())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Waiting>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Wait {
     /// The next answer. May be dropped halfway.
-    pub async fn answer(&mut self) -> Option<Message> {
+    pub async fn answer(&mut self) -> Option<Heard> {
         self.answers.recv().await
     }
 }

@@ -277,7 +277,6 @@ impl Door {
             location,
             peer: &peer,
             id: self.receiver.store.ids().message(),
-            now: self.receiver.store.clock().now(),
         };
         Ok(match part {
             Part::Message { bytes, .. } => self.receive_one(bytes, &arrival, reply),
@@ -300,12 +299,10 @@ impl Door {
         let answer = self.examined(part, number, whole, |examined, arrival| {
             let control_id = arrival.id.to_string();
             match examined {
-                Examined::Known(known) => {
-                    let answers = answers(&known.inbound, &control_id, arrival);
-                    answers.to(&known.message, &known.header, &known.verdict).0
-                }
+                Examined::Known(known) => compose(&known, arrival, arrival.id).answer(false),
                 Examined::Unreadable(bytes, finding) => {
-                    let answers = answers(arrival.location.inbound(None), &control_id, arrival);
+                    let inbound = arrival.location.inbound(None);
+                    let answers = answers(inbound, None, &control_id, arrival, arrival.id);
                     Answer::Ack(answers.to_unreadable(&bytes, Some(finding), AckCode::AR))
                 }
             }
@@ -358,7 +355,6 @@ impl Door {
             location,
             peer: &peer,
             id: self.receiver.store.ids().message(),
-            now: self.receiver.store.clock().now(),
         };
         let bytes = match part {
             Part::Message { bytes, .. } | Part::Stray { bytes, .. } | Part::Envelope { bytes, .. } => bytes,
@@ -386,7 +382,6 @@ impl Door {
             location,
             peer: &peer,
             id: self.receiver.store.ids().message(),
-            now: self.receiver.store.clock().now(),
         };
         let bytes = whole.content.head(location.limits.message_bytes).await?;
         let text = reason.to_owned();

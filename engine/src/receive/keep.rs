@@ -8,7 +8,6 @@ pub(super) struct Again {
     port: String,
     location: String,
     peer: Peer,
-    pub(super) now: DateTime<FixedOffset>,
 }
 
 impl Door {
@@ -18,7 +17,6 @@ impl Door {
             port: self.port.clone(),
             location: self.location.clone(),
             peer: arrival.peer.clone(),
-            now: local(arrival),
         }
     }
 
@@ -36,7 +34,7 @@ impl Door {
             AnswerUnreadable::Close => Answer::Close,
             AnswerUnreadable::Reject => {
                 let control_id = arrival.id.to_string();
-                let answers = answers(inbound, &control_id, arrival);
+                let answers = answers(inbound, None, &control_id, arrival, arrival.id);
                 Answer::Ack(answers.to_unreadable(&bytes, Some(finding.clone()), AckCode::AR))
             }
         };
@@ -49,11 +47,11 @@ impl Door {
         match input {
             Input::Noise(bytes) => {
                 let reason = "bytes came that are not inside an MLLP block";
-                self.keep(bytes, None, "frame.noise", reason, arrival, reply, Answer::Nothing)
+                self.keep(bytes, None, "frame.noise", reason, arrival, reply, Answer::Silence)
             }
             Input::Incomplete(bytes) => {
                 let reason = "the connection ended, or time was up, in the middle of a message";
-                self.keep(bytes, None, "frame.incomplete", reason, arrival, reply, Answer::Nothing)
+                self.keep(bytes, None, "frame.incomplete", reason, arrival, reply, Answer::Silence)
             }
             Input::TooLarge(bytes) | Input::Frame(bytes) => {
                 let reason = "the message is larger than this location takes; its first part is kept";
@@ -66,7 +64,7 @@ impl Door {
                 };
                 let inbound = arrival.location.inbound(None);
                 let control_id = arrival.id.to_string();
-                let answers = answers(inbound, &control_id, arrival);
+                let answers = answers(inbound, None, &control_id, arrival, arrival.id);
                 let answer =
                     Answer::AckAndClose(answers.to_unreadable(&bytes, Some(finding.clone()), AckCode::AR));
                 self.keep(bytes, Some(finding), "frame.too_large", reason, arrival, reply, answer)
@@ -89,7 +87,8 @@ impl Door {
         let head = Message::parse(bytes.as_slice()).ok().map(|message| message.header());
         let header = head.unwrap_or_default();
         let text = |text: String| (!text.is_empty()).then_some(text);
-        let answered = if matches!(answer, Answer::Nothing | Answer::Close) { "" } else { "AR" };
+        let answered =
+            if matches!(answer, Answer::Nothing | Answer::Silence | Answer::Close) { "" } else { "AR" };
         let incoming = Incoming {
             id: arrival.id,
             parsed: None,
@@ -134,10 +133,38 @@ impl Again {
         &self.peer
     }
 
+    /// The door and a new arrival at it, by what the running configuration says now.
+    pub(super) fn arrive<'c>(
+        &'c self,
+        current: &'c Arc<Current>,
+        configuration: &'c Configuration,
+    ) -> Option<(Door, Arrival<'c>)> {
+        let (door, port, location) = self.place(configuration)?;
+        let id = self.receiver.store.ids().message();
+        Some((door, Arrival { current, port, location, peer: &self.peer, id }))
+    }
+
+    /// What a sender reads whose message is not stored; nothing when nobody knows.
+    pub(super) fn not_stored(&self, error: &Error, known: &Known) -> Answer {
+        if matches!(error, Error::Unknown { .. }) {
+            return Answer::Close;
+        }
+        let current = self.receiver.running.load_full();
+        let configuration = Arc::clone(&current.configuration);
+        let Some((_, arrival)) = self.arrive(&current, &configuration) else { return Answer::Close };
+        let control_id = arrival.id.to_string();
+        let answers = answers(&known.inbound, known.party.as_deref(), &control_id, &arrival, arrival.id);
+        let composed = answers.to(&known.message, &known.header, &Verdict::NotStored);
+        Answer::NotStored(match composed.fixed {
+            Some(fixed) => vec![fixed],
+            None => composed.acks.into_iter().map(|ack| ack.bytes).collect(),
+        })
+    }
+
     /// The door again, with what the running configuration says about it now.
     pub(super) fn place<'c>(
         &self,
-        configuration: &'c crate::configuration::Configuration,
+        configuration: &'c Configuration,
     ) -> Option<(Door, &'c ReceivePort, &'c ReceiveLocation)> {
         let port = configuration.receive_ports.get(&self.port)?;
         let location = port.locations.iter().find(|known| known.name == self.location)?;
@@ -145,13 +172,13 @@ impl Again {
     }
 
     /// The key was there before: answers as then, takes it as new, or keeps it, as the party's record says.
-    pub(super) fn repeated(self, known: Known, first: MessageId, same: bool, answer: Answer, reply: Reply) {
+    pub(super) fn repeated(self, known: Known, first: MessageId, same: bool, reply: Reply) {
         let rule = &known.inbound.duplicates;
         if !same {
             self.note_other_content();
         }
         match (same, rule.same, rule.different) {
-            (true, SameAgain::RepeatAnswer, _) => reply.answer(answer),
+            (true, SameAgain::RepeatAnswer, _) => self.answer_as_then(&known, first, reply),
             (true, SameAgain::AcceptAgain, _) => self.publish_again(known, first, None, reply),
             (true, SameAgain::Suspend, _) => {
                 let refusal =
@@ -171,6 +198,19 @@ impl Again {
                 self.publish_again(known, first, Some((refusal(DIFFERENT, reason), verdict)), reply);
             }
         }
+    }
+
+    /// The first answer once more, byte for byte; who else got it gets it again, since its sender lost it.
+    fn answer_as_then(&self, known: &Known, first: MessageId, reply: Reply) {
+        let current = self.receiver.running.load_full();
+        let configuration = Arc::clone(&current.configuration);
+        let Some((door, arrival)) = self.arrive(&current, &configuration) else { return };
+        let composed = compose(known, &arrival, first);
+        for ack in door.generated(known, &composed, &arrival, first) {
+            // It was told with the first one already; a copy that is lost now is asked for by the next repeat.
+            door.submit(ack, &arrival, |_| {});
+        }
+        reply.answer(composed.answer(known.inbound.acknowledgment.route.is_some()));
     }
 
     /// Two messages with one id: somebody must look at the sender, whatever happens to this one.
@@ -196,35 +236,27 @@ impl Again {
     ) {
         let current = self.receiver.running.load_full();
         let configuration = Arc::clone(&current.configuration);
-        let Some((door, port, location)) = self.place(&configuration) else { return };
-        let arrival = Arrival {
-            current: &current,
-            port,
-            location,
-            peer: &self.peer,
-            id: self.receiver.store.ids().message(),
-            now: self.receiver.store.clock().now(),
-        };
+        let Some((door, arrival)) = self.arrive(&current, &configuration) else { return };
         let text = "its control id was used before";
         known.findings.push(finding("MSH-10", Severity::Warning, text));
         if let Some((refusal, verdict)) = held {
             (known.refusal, known.verdict) = (Some(refusal), verdict);
         }
-        let control_id = arrival.id.to_string();
-        let (answer, code) =
-            answers(&known.inbound, &control_id, &arrival).to(&known.message, &known.header, &known.verdict);
+        let composed = compose(&known, &arrival, arrival.id);
         let routes = match known.refusal {
             None => routes(&arrival, &known),
             Some(_) => Vec::new(),
         };
-        let mut incoming = door.incoming(&known, &arrival, routes, code);
+        let mut incoming = door.incoming(&known, &arrival, routes, composed.code);
+        incoming.settles.attached = door.generated(&known, &composed, &arrival, arrival.id);
         // Bytes decide now: the same other content again is a repeat of this one.
         let again = DuplicateKey::of(&[&self.port, &known.header.control_id, &first.to_string()]);
         incoming.duplicate = incoming.duplicate.and(Some(again)).filter(|_| known.refusal.is_none());
-        let now = local(&arrival);
+        let routed = known.inbound.acknowledgment.route.is_some();
+        let again = door.again(&arrival);
         door.submit(incoming, &arrival, move |published| match published {
-            Ok(_) => reply.answer(answer),
-            Err(error) => reply.not_stored(not_stored(&error, &known, &control_id, now)),
+            Ok(_) => reply.answer(composed.answer(routed)),
+            Err(error) => reply.not_stored(again.not_stored(&error, &known)),
         });
     }
 }

@@ -3,14 +3,18 @@
 use super::port::Port;
 use super::{Senders, file};
 use crate::acknowledge::is_expected;
-use crate::adapter::mllp::{Client, ClientError};
+use crate::adapter::mllp::{Client, ClientError, NOT_STORED, STORED, is_commit};
 use crate::configuration::{AckAction, Answered, ExpectedAck, Mismatch, SendAdapter, SendPort};
 use crate::delivery::{Answer, SendWork};
+use crate::ids::MessageId;
 use crate::receive::Awaited;
 use orderly_hl7::Message;
 use orderly_hl7::acknowledge::read_answer;
 use std::time::Duration;
 use tokio::time::Instant;
+
+/// How often a block is written again that the receiver could not store (MLLP release 2).
+const COMMIT_REPEATS: u32 = 2;
 
 /// What came of an exchange.
 #[derive(Debug)]
@@ -21,6 +25,8 @@ pub(super) struct Exchanged {
     pub(super) took: Duration,
     /// Answers that are not to this message: late, double or foreign.
     pub(super) foreign: Vec<Foreign>,
+    /// Answers to it that were not the last word.
+    pub(super) interim: Vec<Answer>,
     /// What went wrong, for the operator, where the kind of failure does not tell enough; no patient data.
     pub(super) trouble: Option<Trouble>,
 }
@@ -44,7 +50,14 @@ pub(super) struct Foreign {
 
 impl Exchanged {
     fn failed(answered: Answered, begun: Instant, foreign: Vec<Foreign>) -> Self {
-        Self { answered: Some(answered), answer: None, took: begun.elapsed(), foreign, trouble: None }
+        Self {
+            answered: Some(answered),
+            answer: None,
+            took: begun.elapsed(),
+            foreign,
+            interim: Vec::new(),
+            trouble: None,
+        }
     }
 
     /// Nothing came of it, for this reason.
@@ -54,7 +67,14 @@ impl Exchanged {
 
     /// It is where it should be, and no answer is expected.
     pub(super) fn written(begun: Instant) -> Self {
-        Self { answered: None, answer: None, took: begun.elapsed(), foreign: Vec::new(), trouble: None }
+        Self {
+            answered: None,
+            answer: None,
+            took: begun.elapsed(),
+            foreign: Vec::new(),
+            interim: Vec::new(),
+            trouble: None,
+        }
     }
 
     /// Whether the receiver could not be reached or did not answer: the breaker counts these.
@@ -108,8 +128,9 @@ async fn call(work: &SendWork, settings: &SendPort, port: &Port, senders: &Sende
     };
     let begun = Instant::now();
     let waits = Waits { awaited: &senders.awaited, port, settings };
-    if client.write(work.bytes()).await.is_err() {
-        return Exchanged::failed(Answered::Broken, begun, foreign);
+    if let Err(answered) = write(&mut client, work, settings).await {
+        client.close().await;
+        return Exchanged::failed(answered, begun, foreign);
     }
     senders.deliveries.written(work, senders.clock.now());
     let exchanged = waits.answer(&mut client, work, begun, foreign).await;
@@ -121,12 +142,39 @@ async fn call(work: &SendWork, settings: &SendPort, port: &Port, senders: &Sende
     };
     // Without MSA-2 to go by, a late answer would be taken for the next message's.
     let lost_step = settings.ack.mismatch == Mismatch::Ignore && exchanged.is_transport_failure();
-    if keep && !lost_step && port.is_persistent() {
+    if keep && !lost_step && port.is_persistent() && !port.is_held() {
         *slot = Some(client);
     } else {
         client.close().await;
     }
     exchanged
+}
+
+/// Whether the transport confirms blocks itself.
+fn commits(settings: &SendPort) -> bool {
+    matches!(&settings.target, SendAdapter::Mllp(mllp) if mllp.framing.commit_bytes)
+}
+
+/// Writes the message; under MLLP release 2 until the receiver has stored the block.
+async fn write(client: &mut Client, work: &SendWork, settings: &SendPort) -> Result<(), Answered> {
+    for _ in 0..=COMMIT_REPEATS {
+        if client.write(work.bytes()).await.is_err() {
+            return Err(Answered::Broken);
+        }
+        if !commits(settings) {
+            return Ok(());
+        }
+        let until = Instant::now() + settings.ack.within;
+        match client.read(until).await {
+            Ok(block) if block == [STORED] => return Ok(()),
+            Ok(block) if block == [NOT_STORED] => {}
+            Ok(_) => return Err(Answered::Unreadable),
+            Err(ClientError::Timeout) => return Err(Answered::Timeout),
+            Err(_) => return Err(Answered::Broken),
+        }
+    }
+    // It could not store the block, three times over: the port's retries go on.
+    Err(Answered::Broken)
 }
 
 async fn drain(mut client: Client, port: &Port, foreign: &mut Vec<Foreign>) -> Option<Client> {
@@ -137,6 +185,7 @@ async fn drain(mut client: Client, port: &Port, foreign: &mut Vec<Foreign>) -> O
     loop {
         match client.unasked().await {
             Ok(None) => return Some(client),
+            Ok(Some(block)) if is_commit(&block) => {}
             Ok(Some(frame)) => foreign.push(port.unasked(frame)),
             Err(_) => return None,
         }
@@ -161,40 +210,46 @@ impl Waits<'_> {
         if matches!(rule.expect, ExpectedAck::None | ExpectedAck::Transport) {
             return Exchanged { foreign, ..Exchanged::written(begun) };
         }
-        let mut elsewhere = rule.from_any_receive_port.then(|| self.awaited.wait(&work.control_id));
+        let wait = || self.awaited.wait(&work.control_id, work.message_id);
+        let mut elsewhere = rule.from_any_receive_port.then(wait);
+        let mut interim = Vec::new();
         let mut until = Instant::now() + rule.within;
         loop {
-            let frame = match &mut elsewhere {
-                None => client.read(until).await,
+            let heard = match &mut elsewhere {
+                None => client.read(until).await.map(read),
                 Some(wait) => tokio::select! {
-                    frame = client.read(until) => frame,
-                    Some(answer) = wait.answer() => Ok(answer.bytes().to_vec()),
+                    frame = client.read(until) => frame.map(read),
+                    Some(heard) = wait.answer() => Ok(read_message(heard.message, Some(heard.stored))),
                 },
             };
-            let frame = match frame {
-                Ok(frame) => frame,
+            let failed = |answered, foreign, interim| Exchanged {
+                interim,
+                ..Exchanged::failed(answered, begun, foreign)
+            };
+            let answer = match heard {
+                Ok(Some(answer)) => answer,
+                Ok(None) => return failed(Answered::Unreadable, foreign, interim),
                 Err(ClientError::Timeout) => {
                     self.port.remember(&work.control_id, "late");
-                    return Exchanged::failed(Answered::Timeout, begun, foreign);
+                    return failed(Answered::Timeout, foreign, interim);
                 }
                 Err(ClientError::NoConnection(_) | ClientError::Broken(_)) => {
-                    return Exchanged::failed(Answered::Broken, begun, foreign);
+                    return failed(Answered::Broken, foreign, interim);
                 }
             };
-            let Some(answer) = read(frame) else {
-                return Exchanged::failed(Answered::Unreadable, begun, foreign);
-            };
+            self.confirm(client, &answer).await;
             if answer.control_id != work.control_id && rule.mismatch != Mismatch::Ignore {
                 let kind = self.port.kind_of(&answer.control_id);
                 foreign.push(Foreign { kind, answer: Some(answer) });
                 if rule.mismatch == Mismatch::Suspend {
-                    return Exchanged::failed(Answered::Other, begun, foreign);
+                    return failed(Answered::Other, foreign, interim);
                 }
                 continue;
             }
             if !is_expected(rule.expect, &answer.code) {
                 // Stored there; the application's answer follows, within its own time.
                 until = Instant::now() + rule.application_within;
+                interim.push(answer);
                 continue;
             }
             self.port.remember(&work.control_id, "double");
@@ -204,15 +259,27 @@ impl Waits<'_> {
                 answer: Some(answer),
                 took: begun.elapsed(),
                 foreign,
+                interim,
                 trouble: None,
             };
+        }
+    }
+
+    /// Under MLLP release 2 a block that came on this connection is confirmed on it.
+    async fn confirm(&self, client: &mut Client, answer: &Answer) {
+        if commits(self.settings) && answer.stored.is_none() {
+            // A connection that broke is noticed by the next message.
+            let _ = client.write(&[STORED]).await;
         }
     }
 }
 
 /// The acknowledgment in a frame; none when it is no HL7 message with MSA.
 pub(super) fn read(frame: Vec<u8>) -> Option<Answer> {
-    let message = Message::parse(frame).ok()?;
+    read_message(Message::parse(frame).ok()?, None)
+}
+
+fn read_message(message: Message, stored: Option<MessageId>) -> Option<Answer> {
     let answer = read_answer(&message)?;
-    Some(Answer { code: answer.code, control_id: answer.control_id, text: answer.text, message })
+    Some(Answer { code: answer.code, control_id: answer.control_id, text: answer.text, message, stored })
 }

@@ -94,6 +94,7 @@ impl SendPorts {
         for (name, port) in lock(&self.shared.ports).iter() {
             if port.held.swap(held.contains(name), Ordering::Relaxed) != held.contains(name) {
                 port.changed.notify_waiters();
+                port.hang_up_if_held();
             }
         }
         *lock(&self.shared.held) = held;
@@ -286,7 +287,22 @@ impl Port {
     /// True where nobody holds it and its service window is open.
     pub(super) fn is_open(&self, now: chrono::DateTime<chrono::Utc>) -> bool {
         let window = self.settings.calendar.as_ref();
-        !self.held.load(Ordering::Relaxed) && window.is_none_or(|window| window.is_open(now))
+        !self.is_held() && window.is_none_or(|window| window.is_open(now))
+    }
+
+    pub(super) fn is_held(&self) -> bool {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    /// A held port keeps no connection; one that is in use is closed after its exchange.
+    fn hang_up_if_held(&self) {
+        if self.is_held() {
+            for slot in &self.slots {
+                if let Ok(mut slot) = slot.try_lock() {
+                    slot.take();
+                }
+            }
+        }
     }
 
     /// Waits until the port is held or started.

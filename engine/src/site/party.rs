@@ -7,14 +7,14 @@ use orderly_hl7::Charset;
 use orderly_rules::yaml::{Kind, Node, Spanned};
 
 use super::{
+    acknowledgment,
     sheet::{CODES, Object, Referent, Sheet, choice},
     source::{Entry, Source},
 };
 use crate::configuration::{
-    AckConflict, AckMode, AckWhen, Acknowledgment, AnswerUnreadable, Ask, DifferentAgain, Duplicates,
-    FindingClass, Identify, Inbound, InboundCharset, Outbound, OutboundCharset, Party, PartyAddress,
-    SameAgain, SegmentMatching, SiteClass, TrailingDelimiters, Unmappable, Validation, ValidationLevel,
-    Verdict,
+    AckWhen, Ask, DifferentAgain, Duplicates, FindingClass, Identify, Inbound, InboundCharset, Outbound,
+    OutboundCharset, Party, PartyAddress, SameAgain, SegmentMatching, SequenceRule, SiteClass,
+    TrailingDelimiters, Unmappable, Validation, ValidationLevel, Verdict,
 };
 
 /// Parties as read, and the trees of their `inbound` for locations to override.
@@ -98,12 +98,12 @@ fn party(sheet: &Sheet, name: &Spanned<String>, body: &Node, class: SiteClass) -
     party.inbound =
         object.get("inbound").map_or_else(|| default_inbound(class), |node| inbound(sheet, node, class));
     party.outbound = object.object("outbound").map(|object| outbound(&object)).unwrap_or_default();
-    super::head::contact(&object);
+    party.contact = super::head::contact(&object);
     object.finish();
     Some(party)
 }
 
-fn party_address(object: &Object<'_, '_>) -> Option<PartyAddress> {
+pub(super) fn party_address(object: &Object<'_, '_>) -> Option<PartyAddress> {
     let app = object.require_text("app")?.value;
     let facility = object.text("facility").map(|text| text.value);
     object.finish();
@@ -155,7 +155,6 @@ pub(super) fn default_inbound(class: SiteClass) -> Inbound {
 pub(super) fn inbound(sheet: &Sheet, node: &Node, class: SiteClass) -> Inbound {
     let mut inbound = default_inbound(class);
     let Some(object) = sheet.object(node, "`inbound`") else { return inbound };
-    object.refuse(&["sequence"]);
     object.set_texts("versions", &mut inbound.versions);
     object.set_texts("processing_ids", &mut inbound.processing_ids);
     if let Some(found) = object.get("charset").and_then(|node| charset(sheet, node)) {
@@ -173,7 +172,7 @@ pub(super) fn inbound(sheet: &Sheet, node: &Node, class: SiteClass) -> Inbound {
         inbound.trailing_delimiters = TrailingDelimiters(verdict);
     }
     if let Some(found) = object.object("acknowledgment") {
-        inbound.acknowledgment = acknowledgment(&found);
+        inbound.acknowledgment = acknowledgment::acknowledgment(&found);
     }
     if let Some(found) = object.object("duplicates") {
         inbound.duplicates = duplicates(&found);
@@ -181,6 +180,9 @@ pub(super) fn inbound(sheet: &Sheet, node: &Node, class: SiteClass) -> Inbound {
     if let Some(found) = object.object("batch") {
         inbound.batch = super::batch::inbound(&found);
     }
+    let rules =
+        [("ignore", SequenceRule::Ignore), ("echo", SequenceRule::Echo), ("enforce", SequenceRule::Enforce)];
+    object.set_choice("sequence", &rules, &mut inbound.sequence);
     object.finish();
     inbound
 }
@@ -243,35 +245,8 @@ fn findings(sheet: &Sheet, node: &Node) -> IndexMap<FindingClass, Verdict> {
     found
 }
 
-const WHEN: &[(&str, AckWhen)] =
+pub(super) const WHEN: &[(&str, AckWhen)] =
     &[("AL", AckWhen::Always), ("NE", AckWhen::Never), ("ER", AckWhen::OnError), ("SU", AckWhen::OnSuccess)];
-
-fn acknowledgment(object: &Object<'_, '_>) -> Acknowledgment {
-    let mut ack = Acknowledgment::default();
-    object.refuse(&["header", "help_desk", "echo_software", "static_text", "route", "of_acks"]);
-    let modes = [("none", AckMode::None), ("original", AckMode::Original), ("enhanced", AckMode::Enhanced)];
-    if let Some(mode) = object.choice_but("mode", &modes, &["application", "static", "transport"]) {
-        ack.mode = mode;
-    }
-    object.set_choice("accept_when", WHEN, &mut ack.accept_when);
-    object.set_choice("application_when", WHEN, &mut ack.application_when);
-    let conflicts = [
-        ("message_wins", AckConflict::MessageWins),
-        ("party_wins", AckConflict::PartyWins),
-        ("either_asks", AckConflict::EitherAsks),
-    ];
-    object.set_choice("conflict", &conflicts, &mut ack.conflict);
-    let unreadable = [("reject", AnswerUnreadable::Reject), ("close", AnswerUnreadable::Close)];
-    object.set_choice("answer_unreadable", &unreadable, &mut ack.answer_unreadable);
-    ack.from = object.object("from").and_then(|from| party_address(&from));
-    if let Some(errors) = object.object("errors") {
-        errors.set_number("most", 0, 1_000, &mut ack.errors_most);
-        errors.set_flag("text", &mut ack.errors_text);
-        errors.finish();
-    }
-    object.finish();
-    ack
-}
 
 fn duplicates(object: &Object<'_, '_>) -> Duplicates {
     let mut duplicates = Duplicates::default();

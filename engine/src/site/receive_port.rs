@@ -298,7 +298,6 @@ pub(super) fn socket_address(
 
 pub(super) fn read_framing(object: &Object<'_, '_>) -> Framing {
     let mut framing = Framing::default();
-    object.refuse(&["commit_bytes"]);
     for (key, target) in
         [("start", &mut framing.start), ("end", &mut framing.end), ("last", &mut framing.last)]
     {
@@ -318,6 +317,7 @@ pub(super) fn read_framing(object: &Object<'_, '_>) -> Framing {
         &mut framing.refuse_missing_start,
     );
     object.set_flag("write_start", &mut framing.write_start);
+    object.set_flag("commit_bytes", &mut framing.commit_bytes);
     object.finish();
     framing
 }

@@ -249,7 +249,6 @@ fn what_is_not_built_yet_is_refused_by_name() {
         ("calendar", location("calendar: x")),
         ("decode", location("decode: [gzip]")),
         ("encoding", location("encoding: xml")),
-        ("static", location("acknowledgment: { mode: static }")),
         ("batch", port("batch: { release: { count: 5 } }")),
         ("by_hand", port("backup: { target: { mllp: { socket: { connect: 127.0.0.1:2 } } }, back: by_hand }")),
         ("encode", port("encode: [gzip]")),
@@ -258,7 +257,7 @@ fn what_is_not_built_yet_is_refused_by_name() {
         ("silent", "alerts:\n  team: aa\n  rules: { aa: { when: { silent: { usual: true } } } }\nteams:\n  aa: { title: A, roles: [] }\n".to_owned()),
         ("archive", "retention:\n  default: aa\n  classes: { aa: { bodies: 1d, archive: x } }\n".to_owned()),
         ("anchor", "tracking:\n  anchor: { every: 1m }\n".to_owned()),
-        ("sequence", "parties:\n  aa: { inbound: { sequence: enforce } }\n".to_owned()),
+        ("sequence", "parties:\n  aa: { outbound: { sequence: number } }\n".to_owned()),
         ("delimiters", "parties:\n  aa: { outbound: { delimiters: {} } }\n".to_owned()),
     ];
     for (word, text) in cases {

@@ -7,7 +7,15 @@
 )]
 
 mod alerts;
+mod asked;
 mod certificates;
+mod continuation;
+mod deferred;
 mod expectation;
 mod outbound;
+mod process;
+mod publish;
+mod release_2;
+mod sequence;
 mod town;
+mod weaknesses;

@@ -68,6 +68,10 @@ impl Neighbour {
         tokio::time::timeout(PATIENCE, got.recv()).await.expect("a message arrives").unwrap()
     }
 
+    pub(crate) async fn next_message(&self) -> Message {
+        Message::parse(self.next().await).unwrap()
+    }
+
     pub(crate) async fn next_text(&self) -> String {
         String::from_utf8(self.next().await).unwrap()
     }
@@ -230,6 +234,9 @@ impl Caller {
         format!("{} {}", answer.text("MSA-1"), answer.text("MSA-2"))
     }
 }
+
+/// A location and a send port, as most sites here begin.
+pub(crate) const LISTEN: &str = "adapter: { mllp: { socket: { listen: 127.0.0.1:0 } } }";
 
 /// A registration.
 pub(crate) fn adt(control_id: &str, name: &str) -> String {

@@ -124,6 +124,7 @@ pub fn accepted(work: &SendWork) -> Outcome {
             code: "AA".to_owned(),
             control_id: work.control_id.clone(),
             text: String::new(),
+            stored: None,
         }),
         took: Duration::from_millis(1),
     }

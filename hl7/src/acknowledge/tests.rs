@@ -127,3 +127,54 @@ fn what_is_answered_can_be_read_back() {
     assert_eq!((answer.code.as_str(), answer.text.as_str()), ("AE", "no ~ good"));
     assert_eq!(answer.errors[0].path, "PID[2]-3");
 }
+
+#[test]
+fn errors_have_the_form_of_each_version() {
+    let ask = |version: &str| {
+        let text = format!("MSH|^~\\&|LAB|NORTH|||20260301||ORU^R01|42|P|{version}\r");
+        let mut request =
+            AckRequest::new(AckCode::AE, "7", now()).with_findings(missing("PID-3")).with_text("no");
+        request.help_desk = Some("5550100".to_owned());
+        let answer = acknowledge(&Message::parse(text).unwrap(), &request);
+        let text = String::from_utf8(answer.bytes().to_vec()).unwrap();
+        text.split('\r').skip(1).collect::<Vec<_>>().join("\n").trim_end().to_owned()
+    };
+    assert_eq!(ask("2.1"), "MSA|AE|42|no; 5550100\nERR|PID^1^3^101");
+    let coded = "101^Required field missing^HL70357";
+    assert_eq!(ask("2.2"), format!("MSA|AE|42|no; 5550100|||{coded}\nERR|PID^1^3^101"));
+    for version in ["2.3", "2.3.1", "2.4"] {
+        let old = "ERR|PID^1^3^101&Required field missing&HL70357";
+        assert_eq!(ask(version), format!("MSA|AE|42|no; 5550100|||{coded}\n{old}"), "{version}");
+    }
+    let new = format!("ERR||PID^1^3|{coded}|E||||the patient number is missing||||5550100");
+    for version in ["2.5", "2.5.1", "2.6"] {
+        assert_eq!(ask(version), format!("MSA|AE|42|no\n{new}"), "{version}");
+    }
+    for version in ["2.7", "2.7.1", "2.8", "2.8.1", "2.8.2"] {
+        assert_eq!(ask(version), format!("MSA|AE|42\n{new}"), "{version}");
+    }
+}
+
+#[test]
+fn the_software_of_the_sender_is_repeated_where_that_is_asked_for() {
+    let mut request = AckRequest::new(AckCode::AA, "7", now());
+    request.echo_software = true;
+    check(
+        "MSH|^~\\&|LAB||||20260301||ADT^A01|42|P|2.5\rSFT|Maker|1|Engine|b7\rEVN|A01\r",
+        request,
+        "MSH|^~\\&|||LAB||20260301102030+0100||ACK^A01^ACK|7|P|2.5\nSFT|Maker|1|Engine|b7\nMSA|AA|42",
+    );
+}
+
+#[test]
+fn places_of_the_answers_header_and_its_number_are_written_as_asked() {
+    let mut request = AckRequest::new(AckCode::AA, "7", now());
+    request.header = vec![(5, "HI^System^GUID".into()), (9, "ACK".into()), (15, "AL".into())];
+    request.expected_sequence = Some(-1);
+    request.answers = Some(b"41".to_vec());
+    check(
+        "MSH|^~\\&|LAB|N|||20260301||ADT^A01|42|P|2.5\r",
+        request,
+        "MSH|^~\\&|||HI^System^GUID|N|20260301102030+0100||ACK|7|P|2.5|||AL|NE\nMSA|AA|41||-1",
+    );
+}

@@ -6,6 +6,7 @@ pub(crate) mod edit;
 pub(crate) mod instances;
 pub(crate) mod jobs;
 pub(crate) mod overview;
+mod port_settings;
 pub(crate) mod ports;
 pub(crate) mod queues;
 pub(crate) mod subscriptions;

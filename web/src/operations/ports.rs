@@ -220,6 +220,7 @@ struct PortPage {
     breaker: String,
     taking: Vec<super::taking::Taking>,
     changed: Option<(String, Moment, String)>,
+    settings: Vec<super::port_settings::Group>,
     messages: String,
     may_control: bool,
     ask: String,
@@ -250,8 +251,10 @@ pub(crate) async fn show(
     });
     let taking = location.map(|(_, location)| super::taking::lines(&configuration, location));
     let origin = if port.kind == "receive" { "received" } else { "answers" };
+    let settings = super::port_settings::of(&state.configuration.load(), port.kind, &port.name);
     page::show(&PortPage {
         breaker: breaker_words(&port, &configuration, readings.troubles.get(&key)),
+        settings,
         queue: queue.map(|queue| super::queues::line(queue, &shell)),
         taking: taking.unwrap_or_default(),
         messages: format!("/messages?port={}&origin={origin}", crate::link::encode(&port.name)),

@@ -70,6 +70,9 @@ fn line(who: String, inbound: &Inbound) -> Taking {
             AckMode::None => "No",
             AckMode::Original => "Original mode",
             AckMode::Enhanced => "Enhanced mode",
+            AckMode::Application => "Stored at once, the application later",
+            AckMode::Static => "A fixed text",
+            AckMode::Transport => "By the transport alone",
         },
     }
 }

@@ -121,6 +121,7 @@ impl Telling<'_> {
             Some(Kind::Resubmitted) => (Tone::Info, format!("Sent again by {person}")),
             Some(Kind::LateAnswer) => (Tone::Warn, "Answer that nobody waits for".to_owned()),
             Some(Kind::ChangedByPort) => (Tone::Info, format!("Written for the receiver by {subscriber}")),
+            Some(Kind::Acknowledged) => (Tone::Info, "Acknowledgment made for the sender".to_owned()),
             None => (Tone::Quiet, "Written by a newer version of Orderly".to_owned()),
         };
         (line.tone, line.title) = (tone, title);

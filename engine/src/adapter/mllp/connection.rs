@@ -1,7 +1,7 @@
 //! One connection of a listener: one task that reads, hands frames on, and closes what stands still.
 
 use super::listener::Shared;
-use super::outlet::Outlet;
+use super::outlet::{Outlet, is_commit};
 use super::{Input, Peer, PeerCertificate, Taken};
 use orderly_hl7::mllp::{self, Deframer, FrameError};
 use sha2::{Digest, Sha256};
@@ -291,6 +291,8 @@ impl Reader<'_> {
             let Some(found) = self.deframer.next() else { break };
             self.charge_pace();
             let input = match found {
+                // The peer has stored our acknowledgment: nothing more to do about it.
+                Ok(frame) if self.shared.settings.framing.commit_bytes && is_commit(&frame.bytes) => continue,
                 Ok(frame) => {
                     self.shared.counters.frames.fetch_add(1, Ordering::Relaxed);
                     Input::Frame(frame.bytes)

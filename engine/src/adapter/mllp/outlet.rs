@@ -19,8 +19,12 @@ pub enum Answer {
     Acks(Vec<Vec<u8>>),
     /// This acknowledgment, then the end of the connection.
     AckAndClose(Vec<u8>),
-    /// Nothing: the sender did not ask, or it was an acknowledgment itself.
+    /// No acknowledgment: the sender did not ask, or it was an acknowledgment itself.
     Nothing,
+    /// It is surely not stored: these acknowledgments; under MLLP release 2 the transport says so in their place.
+    NotStored(Vec<Vec<u8>>),
+    /// Nothing on any level: it was no block.
+    Silence,
     /// The end of the connection, without an answer: we do not know whether the message is stored.
     Close,
 }
@@ -243,17 +247,36 @@ impl State {
             // The sender would take it for the answer to a later frame.
             return;
         }
+        if framing.commit_bytes {
+            match answer {
+                Answer::Close | Answer::Silence => {}
+                Answer::NotStored(_) => return frame_into(&mut self.unwritten, &[NOT_STORED], framing),
+                _ => frame_into(&mut self.unwritten, &[STORED], framing),
+            }
+        }
         match answer {
             Answer::Ack(ack) => frame_into(&mut self.unwritten, &ack, framing),
-            Answer::Acks(acks) => acks.iter().for_each(|ack| frame_into(&mut self.unwritten, ack, framing)),
+            Answer::Acks(acks) | Answer::NotStored(acks) => {
+                acks.iter().for_each(|ack| frame_into(&mut self.unwritten, ack, framing))
+            }
             Answer::AckAndClose(ack) => {
                 frame_into(&mut self.unwritten, &ack, framing);
                 self.closing = true;
             }
-            Answer::Nothing => {}
+            Answer::Nothing | Answer::Silence => {}
             Answer::Close => self.closing = true,
         }
     }
+}
+
+/// The one byte of a block by which MLLP release 2 says that a block is stored.
+pub(crate) const STORED: u8 = 0x06;
+/// The same for one that is not.
+pub(crate) const NOT_STORED: u8 = 0x15;
+
+/// Whether a block is a commit of MLLP release 2 and no message.
+pub(crate) fn is_commit(block: &[u8]) -> bool {
+    matches!(block, [STORED | NOT_STORED])
 }
 
 /// Appends one block.
@@ -290,6 +313,20 @@ mod tests {
         let outlet = outlet();
         drop(outlet.reply());
         assert!(outlet.standing(false).closing);
+    }
+
+    #[test]
+    fn release_2_says_on_the_transport_whether_a_block_is_stored() {
+        let framing = Framing { commit_bytes: true, ..Framing::default() };
+        let outlet = Outlet::new(None, framing, Arc::default(), Arc::default());
+        outlet.reply().answer(Answer::Ack(b"one".to_vec()));
+        assert_eq!(outlet.begin_writing(), b"\x0b\x06\x1c\x0d\x0bone\x1c\x0d");
+        outlet.reply().answer(Answer::Nothing);
+        assert_eq!(outlet.begin_writing(), b"\x0b\x06\x1c\x0d");
+        outlet.reply().answer(Answer::NotStored(vec![b"CE".to_vec()]));
+        assert_eq!(outlet.begin_writing(), b"\x0b\x15\x1c\x0d");
+        outlet.reply().answer(Answer::Silence);
+        assert!(outlet.begin_writing().is_empty());
     }
 
     #[test]

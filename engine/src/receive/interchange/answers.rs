@@ -61,7 +61,7 @@ impl Collected {
         let acks = match answer {
             Answer::Ack(ack) | Answer::AckAndClose(ack) => vec![ack],
             Answer::Acks(acks) => acks,
-            Answer::Nothing | Answer::Close => return,
+            Answer::Nothing | Answer::Silence | Answer::NotStored(_) | Answer::Close => return,
         };
         self.answers.insert(number, acks);
     }

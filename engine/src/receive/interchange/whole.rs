@@ -99,7 +99,6 @@ impl Door {
             location,
             peer: &peer,
             id: self.receiver.store.ids().message(),
-            now: self.receiver.store.clock().now(),
         };
         let message = Message::parse(bytes).map_err(|_| Away::NotStored)?;
         let header = message.header();

@@ -1,0 +1,125 @@
+//! Accept and application acknowledgments as exchanges of their own (scenarios S7, S8).
+
+use crate::town::{Answering, LISTEN, Neighbour, Town, ack, adt};
+use std::sync::Arc;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_application_acknowledgment_repeats_the_software_of_the_sender_where_it_shall() {
+    for (echo, wanted) in [(true, "Maker"), (false, "")] {
+        let his = Neighbour::accepting().await;
+        let site = format!(
+            "parties:
+  adt:
+    identify: [{{ sending_app: ADT }}]
+    inbound: {{ acknowledgment: {{ echo_software: {echo} }} }}
+receive_ports:
+  in:
+    locations:
+      mllp:
+        {LISTEN}
+send_ports:
+  out:
+    target: {{ mllp: {{ socket: {{ connect: $his }} }} }}
+    filter: {{ hl7.type: ADT }}
+"
+        );
+        let town = Town::start(&site, &[("his", &his)]).await;
+        let message = "MSH|^~\\&|ADT|N|HUB|N|20260301||ADT^A01^ADT_A01|S7|P|2.5|||AL|AL\r\
+                       SFT|Maker|1.0|Registration|b7\rEVN||20260301\rPID|1||7^^^N||Doe^Jane\rPV1|1|O\r";
+        let answers = town.caller("in/mllp").await.ask(message, 2).await;
+        let told = |index: usize| (answers[index].text("MSA-1"), answers[index].text("SFT-1"));
+        assert_eq!(told(0), ("CA".into(), String::new()));
+        assert_eq!(told(1), ("AA".into(), wanted.into()));
+        assert!(his.next_text().await.contains("SFT|Maker|"), "the message itself keeps it");
+        town.stop().await;
+    }
+}
+
+const PROCESS: &str = "parties:
+  lis:
+    identify: [{ sending_app: LIS }]
+    inbound: { acknowledgment: { of_acks: true } }
+    outbound: { ask: { accept: AL, application: AL } }
+receive_ports:
+  in:
+    locations:
+      mllp:
+        adapter: { mllp: { socket: { listen: 127.0.0.1:0 } } }
+  later:
+    locations:
+      mllp:
+        adapter: { mllp: { socket: { listen: 127.0.0.1:0 } } }
+send_ports:
+  lis:
+    party: lis
+    target: { mllp: { socket: { connect: $lis } } }
+    filter: { port.name: in, hl7.type: ADT }
+    ack: { expect: application, accept_from: [same_connection, any_receive_port] }
+";
+
+fn stored() -> Answering {
+    Arc::new(|message| vec![ack(message, "CA")])
+}
+
+fn handled(id: &str, code: &str) -> String {
+    format!("MSH|^~\\&|LIS|N|HUB|N|20260301||ACK^A03^ACK|L{id}|P|2.3.1|||AL|NE\rMSA|{code}|{id}\r")
+}
+
+/// AA to the sender, asked for both, CA, AA on another connection, CA to that: all on one journey, closed once.
+async fn run(kill: bool) {
+    let lis = Neighbour::open(stored()).await;
+    let mut town = Town::start(PROCESS, &[("lis", &lis)]).await;
+    assert_eq!(town.caller("in/mllp").await.send(&adt("1", "Doe^Jane")).await, "AA 1");
+    let asked = lis.next_message().await;
+    assert_eq!(
+        (asked.text("MSH-15"), asked.text("MSH-16"), asked.text("MSH-10")),
+        ("AL".into(), "AL".into(), "1".into())
+    );
+    if kill {
+        town.kill_and_restart().await;
+        assert_eq!(lis.next_message().await.bytes(), asked.bytes(), "what is open is asked again");
+    }
+    assert_eq!(
+        town.count("SELECT count(*) FROM tracking WHERE kind = 6").await,
+        0,
+        "CA promises storage, no more"
+    );
+    let mut back = town.caller("later/mllp").await;
+    // The receiver may be faster than our wait for it.
+    let answer = back.ask(&handled("1", "AA"), 1).await.remove(0);
+    assert_eq!((answer.text("MSA-1"), answer.text("MSA-2")), ("CA".into(), "L1".into()));
+    town.until("SELECT count(*) FROM tracking WHERE kind = 6", 1).await;
+
+    let journey = "SELECT convert_from(a.body, 'UTF8') FROM message a JOIN message m ON m.id = a.parent
+                    WHERE m.control_id = '1' AND m.message_type LIKE 'ADT%' ORDER BY a.id";
+    let texts = town.texts(journey).await;
+    let has = |part: &str| texts.iter().filter(|text| text.contains(part)).count();
+    assert_eq!((has("MSA|CA|1"), has("MSA|AA|1"), has("|AL|AL\r")), (1, 1, 1), "{texts:?}");
+    // The same acknowledgment again closes nothing: it is answered as before.
+    assert_eq!(back.send(&handled("1", "AA")).await, "CA L1");
+    assert_eq!(town.count("SELECT count(*) FROM tracking WHERE kind = 6").await, 1);
+    assert_eq!(town.count("SELECT count(*) FROM parked").await, 0);
+    assert!(orderly_engine::audit::verify(town.engine.store().pool()).await.unwrap().is_sound());
+    town.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn five_messages_of_one_exchange_stand_on_one_journey_and_it_closes_once() {
+    run(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_exchange_that_a_kill_cut_in_two_is_asked_again_and_closes_once() {
+    run(true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_application_that_refuses_later_suspends_the_delivery() {
+    let lis = Neighbour::open(stored()).await;
+    let town = Town::start(PROCESS, &[("lis", &lis)]).await;
+    town.caller("in/mllp").await.send(&adt("1", "Doe^Jane")).await;
+    lis.next().await;
+    assert_eq!(town.caller("later/mllp").await.send(&handled("1", "AE")).await, "CA L1");
+    town.until("SELECT count(*) FROM parked WHERE state = 2 AND code = 'ack.error'", 1).await;
+    town.stop().await;
+}
