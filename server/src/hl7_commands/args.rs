@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
-use orderly_hl7::Path;
+use orderly_hl7::GroupPath;
 use orderly_hl7::acknowledge::{AckCode, AckMode};
 use orderly_hl7::deid::Override;
 use orderly_hl7::diff::Ignored;
@@ -53,6 +53,7 @@ pub(crate) struct Parse {
 #[command(after_help = "Examples:
   orderly hl7 get admit.hl7 PID-3.1 PID-5.1
   orderly hl7 get --json result.hl7 'OBX[2]-5' 'PID-3[2].4.2'
+  orderly hl7 get result.hl7 'ORDER_OBSERVATION[2].OBX[3]-5'
 
 A line end inside a value is printed as \\n, the delete indicator as \"\".
 With --json a value is text, delete is null, and empty or absent is \"\".")]
@@ -64,7 +65,7 @@ pub(crate) struct Get {
     pub(crate) file: PathBuf,
     /// Places, as in PID-3.1, PID-3[2].4.2, OBX[3]-5.
     #[arg(required = true, value_name = "PATH")]
-    pub(crate) paths: Vec<Path>,
+    pub(crate) paths: Vec<GroupPath>,
 }
 
 #[derive(Args)]

@@ -95,7 +95,7 @@ pub(super) fn get(options: &Get, out: &mut impl Write) -> anyhow::Result<Outcome
             }
         };
         for path in &options.paths {
-            let value = message.get(path);
+            let value = path.resolve(&message).map_or(Value::Absent, |path| message.get(&path));
             if options.json {
                 writeln!(out, "{}", json::value_line(&value))?;
             } else if value == Value::Delete {
