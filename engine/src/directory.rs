@@ -12,6 +12,8 @@ pub enum SubscriberKind {
     SendPort,
     /// Runs instances.
     Orchestration,
+    /// Collects the messages of a send port into batches.
+    Collector,
 }
 
 impl SubscriberKind {
@@ -19,6 +21,7 @@ impl SubscriberKind {
         match self {
             Self::SendPort => "send_port",
             Self::Orchestration => "orchestration",
+            Self::Collector => "collector",
         }
     }
 }
@@ -141,11 +144,9 @@ impl Directory {
     async fn read(tx: &mut crate::store::Tx, wanted: &[Wanted<'_>]) -> Result<Self, Error> {
         let mut directory = Self::default();
         for row in sqlx::query!("SELECT id, kind, name FROM subscriber").fetch_all(tx.connection()).await? {
-            let kind = if row.kind == SubscriberKind::SendPort.word() {
-                SubscriberKind::SendPort
-            } else {
-                SubscriberKind::Orchestration
-            };
+            let kinds = [SubscriberKind::SendPort, SubscriberKind::Collector];
+            let kind = kinds.into_iter().find(|kind| kind.word() == row.kind);
+            let kind = kind.unwrap_or(SubscriberKind::Orchestration);
             let wanted = wanted.iter().find(|(known, name, ..)| *known == kind && *name == row.name);
             directory.by_name.insert((kind, row.name.clone()), row.id);
             directory.subscribers.insert(
@@ -237,7 +238,10 @@ fn wanted(configuration: &Configuration) -> Vec<Wanted<'_>> {
     let orchestrations = configuration.orchestrations.values().map(|enlisted| {
         (SubscriberKind::Orchestration, enlisted.name.as_str(), enlisted.shards.max(1), true)
     });
-    ports.chain(orchestrations).collect()
+    let batches = configuration.send_ports.values().filter(|port| port.batch.is_some());
+    // One lane: the order of a batch is the order of its lane.
+    let collectors = batches.map(|port| (SubscriberKind::Collector, port.name.as_str(), 1, false));
+    ports.chain(orchestrations).chain(collectors).collect()
 }
 
 fn sources(configuration: &Configuration) -> Vec<(&'static str, String)> {

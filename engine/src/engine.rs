@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
+use crate::collect::Collectors;
 use crate::configuration::Configuration;
 use crate::current::{Current, Running};
 use crate::delivery::Deliveries;
@@ -85,6 +86,7 @@ pub struct Engine {
     message_box: MessageBox,
     pub(crate) deliveries: Deliveries,
     pub(crate) orchestrations: orchestrate::Worker,
+    pub(crate) collectors: Collectors,
     stored: Option<Arc<ConfigurationStore>>,
     notices: Notices,
     /// Tasks that end with [`Engine::stopping`].
@@ -160,6 +162,7 @@ impl Engine {
             &stopping,
         )
         .await?;
+        let collectors = Collectors::start(&store, &lanes, &node, &running, &committers, &stopping);
         let engine = Arc::new(Self {
             store,
             running,
@@ -170,6 +173,7 @@ impl Engine {
             message_box,
             deliveries,
             orchestrations,
+            collectors,
             stored,
             notices,
             tasks,

@@ -7,6 +7,7 @@ pub mod alert;
 pub mod audit;
 pub mod capability;
 pub mod clock;
+pub(crate) mod collect;
 pub mod configuration;
 pub mod current;
 pub mod delivery;

@@ -67,6 +67,7 @@ impl Node {
         let floor = sqlx::query_scalar!(
             r#"SELECT greatest((SELECT max(id) FROM message), (SELECT max(id) FROM instance), (SELECT max(id) FROM parked),
                                (SELECT max(id) FROM task), (SELECT max(id) FROM outgoing_mail), (SELECT max(id) FROM interchange),
+                               (SELECT max(id) FROM collector),
                                0) AS "floor!""#
         )
         .fetch_one(&mut session)

@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::directory::SubscriberKind;
 use crate::engine::Engine;
+use crate::node::Claimed;
 use crate::node::assignment::owner;
 use crate::node::wake::{self, Heard};
 use crate::store::Error;
@@ -90,10 +91,15 @@ impl Engine {
                 claimed.len()
             );
         }
-        let (sending, orchestrating): (Vec<_>, Vec<_>) = claimed.into_iter().partition(|lane| {
+        let is = |lane: &Claimed, kind: SubscriberKind| {
             let subscriber = current.directory.subscriber_by_id(lane.subscriber);
-            subscriber.is_some_and(|known| known.kind == SubscriberKind::SendPort)
-        });
+            subscriber.is_some_and(|known| known.kind == kind)
+        };
+        let (sending, others): (Vec<_>, Vec<_>) =
+            claimed.into_iter().partition(|lane| is(lane, SubscriberKind::SendPort));
+        let (collecting, orchestrating): (Vec<_>, Vec<_>) =
+            others.into_iter().partition(|lane| is(lane, SubscriberKind::Collector));
+        self.collectors.open(&collecting);
         self.deliveries.open(&sending).await?;
         self.orchestrations.open(&orchestrating).await
     }
@@ -101,15 +107,19 @@ impl Engine {
     fn give_up(&self, lanes: &[i32]) {
         self.deliveries.release(lanes);
         self.orchestrations.release(lanes);
+        self.collectors.release(lanes);
     }
 
     fn is_handing_over(&self) -> bool {
-        self.deliveries.is_handing_over() || self.orchestrations.is_handing_over()
+        self.deliveries.is_handing_over()
+            || self.orchestrations.is_handing_over()
+            || self.collectors.is_handing_over()
     }
 
     async fn finish_handing_over(&self) -> Result<(), Error> {
         let mut finished = self.deliveries.take_finished();
         finished.extend(self.orchestrations.take_finished());
+        finished.extend(self.collectors.take_finished());
         if finished.is_empty() {
             return Ok(());
         }

@@ -11,6 +11,7 @@ mod keep;
 
 pub use awaited::{Awaited, Heard};
 pub(crate) use fragments::give_up_old;
+pub(crate) use interchange::BATCH_TYPE;
 
 use crate::acknowledge;
 use crate::acknowledge::{Answers, Composed, Part, Verdict};

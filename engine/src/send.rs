@@ -2,6 +2,7 @@
 //! What it says is committed by `delivery`; a lane never waits for a retry, only for an open breaker.
 
 mod backup;
+mod batch;
 pub mod breaker;
 mod exchange;
 mod file;
@@ -197,6 +198,7 @@ impl Senders {
         {
             self.ports.track_foreign(&work, foreign).await;
         }
+        batch::reconcile(&work, &outcome, self).await;
         self.deliveries.complete(work, outcome);
     }
 

@@ -55,6 +55,8 @@ pub enum Kind {
     ChangedByPort = 19,
     /// An acknowledgment was made that others than the sender get too.
     Acknowledged = 20,
+    /// A message was collected into an outgoing batch, or such a batch was closed.
+    Collected = 21,
 }
 
 impl Kind {
@@ -62,9 +64,9 @@ impl Kind {
     #[must_use]
     pub fn from_number(number: i16) -> Option<Self> {
         use Kind::{
-            Acknowledged, AnswerReceived, ChangedByPort, Delivered, DeliveryFailed, LateAnswer, MailQueued,
-            NotRouted, PortStateChanged, Received, RepeatAnswered, Resubmitted, Resumed, Suspended,
-            SuspendedAtDoor, TaskClosed, TaskCreated, TaskVoted, Terminated, Turn,
+            Acknowledged, AnswerReceived, ChangedByPort, Collected, Delivered, DeliveryFailed, LateAnswer,
+            MailQueued, NotRouted, PortStateChanged, Received, RepeatAnswered, Resubmitted, Resumed,
+            Suspended, SuspendedAtDoor, TaskClosed, TaskCreated, TaskVoted, Terminated, Turn,
         };
         [
             Received,
@@ -85,6 +87,7 @@ impl Kind {
             PortStateChanged,
             Resubmitted,
             LateAnswer,
+            Collected,
             ChangedByPort,
             Acknowledged,
         ]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Address, Calendar, CallerTls, Filter, FolderSend, Framing, PortState};
+use super::{Address, Calendar, CallerTls, Filter, FolderSend, Framing, OutboundBatch, PortState};
 
 /// A logical exit.
 #[derive(Debug, Clone)]
@@ -23,6 +23,8 @@ pub struct SendPort {
     pub filter: Option<Filter>,
     /// Which messages must not overtake each other.
     pub order: Order,
+    /// How messages are collected into batches; `None`: each is sent by itself.
+    pub batch: Option<OutboundBatch>,
     /// When a delivery is tried again.
     pub retry: Retry,
     /// Service window: outside it work waits; `None`: always open.
@@ -61,6 +63,7 @@ impl SendPort {
             target: SendAdapter::Mllp(MllpSend::new(connect)),
             filter: None,
             order: Order::default(),
+            batch: None,
             retry: Retry::default(),
             calendar: None,
             backup: None,

@@ -12,7 +12,7 @@ use orderly_rules::{Filter, Properties, Value};
 
 use super::Route;
 use crate::audit::sha256;
-use crate::configuration::{Configuration, Enlisted, Order, PortState, SendPort};
+use crate::configuration::{Configuration, Enlisted, OnFailure, Order, PortState, SendPort};
 use crate::directory::{Directory, SubscriberKind};
 use crate::ids::MessageId;
 use crate::work::{self, Subscribed};
@@ -97,7 +97,11 @@ impl SubscriptionIndex {
         if port.state == PortState::NotDeployed {
             return;
         }
-        let Some(subscriber) = directory.subscriber(SubscriberKind::SendPort, &port.name) else { return };
+        let (kind, order) = match &port.batch {
+            None => (SubscriberKind::SendPort, port.order.clone()),
+            Some(_) => (SubscriberKind::Collector, Order::Strict { on_failure: OnFailure::Skip }),
+        };
+        let Some(subscriber) = directory.subscriber(kind, &port.name) else { return };
         let groups = configuration
             .send_port_groups
             .values()
@@ -107,7 +111,7 @@ impl SubscriptionIndex {
             self.entries.push(Entry {
                 subscriber: subscriber.id,
                 filter: filter.clone(),
-                target: Target::SendPort(port.order.clone()),
+                target: Target::SendPort(order.clone()),
             });
         }
     }

@@ -199,7 +199,12 @@ fn send(batch: &mut Batch<'_>, instance: i64, effect: Effect) -> Option<Made> {
         // The running configuration says where a port leads, also for instances on an older one.
         let running =
             batch.current.configuration.send_ports.get(&name).or(configuration.send_ports.get(&name))?;
-        let subscriber = batch.current.directory.subscriber(SubscriberKind::SendPort, &name)?;
+        // A step that waits for an answer is sent by itself; all else joins the batch of its port.
+        let kind = match (&running.batch, &expect) {
+            (Some(_), None) => SubscriberKind::Collector,
+            _ => SubscriberKind::SendPort,
+        };
+        let subscriber = batch.current.directory.subscriber(kind, &name)?;
         let (lane, key) = match &order_key {
             Some(key) => (subscriber.lane_of(hash_of(key)), hash_of(key)),
             None => {

@@ -57,9 +57,12 @@ impl keep::Again {
             Some(_) => Vec::new(),
         };
         routes.extend(expected.iter().filter_map(|open| route_to(open, answer, &current)));
+        let unclaimed = expected.is_none() && sent.is_none();
+        let of_batch = unclaimed && self.answers_batch(answer, &current).await;
         let whose = match (&expected, sent) {
             (Some(open), _) => Whose::Instance(open),
             (None, Some(_)) => Whose::Delivery,
+            (None, None) if of_batch => Whose::Batch,
             (None, None) if routes.is_empty() && known.header.message_type == "ACK" => Whose::Nobody,
             (None, None) => Whose::Subscribers,
         };
@@ -103,6 +106,16 @@ impl keep::Again {
         Ok(found.fetch_optional(self.receiver().store.pool()).await?.map(MessageId))
     }
 
+    /// Whether it answers a message of a batch that went out; then that message's outcome is noted.
+    async fn answers_batch(&self, answer: &acknowledge::Answer, current: &Current) -> bool {
+        let (store, version) = (&self.receiver().store, current.configuration.version);
+        let noted = crate::collect::answered_alone(store, &answer.control_id, &answer.code, version).await;
+        noted.unwrap_or_else(|error| {
+            tracing::warn!(error = &error as &dyn std::error::Error, "Could not note an answer to a batch");
+            false
+        })
+    }
+
     async fn expected(
         &self,
         known: &Known,
@@ -140,6 +153,8 @@ impl keep::Again {
 enum Whose<'a> {
     Instance(&'a Expected),
     Delivery,
+    /// A message that went out in a batch.
+    Batch,
     /// Nobody waits, but somebody subscribes to it.
     Subscribers,
     Nobody,
@@ -161,6 +176,9 @@ fn told_of(arrival: &Arrival<'_>, answer: &acknowledge::Answer, whose: &Whose<'_
         }
         Whose::Delivery => {
             (Kind::AnswerReceived, "ack.received", format!("{code} for a message that is being delivered"))
+        }
+        Whose::Batch => {
+            (Kind::AnswerReceived, "ack.received", format!("{code} for a message that went out in a batch"))
         }
         Whose::Nobody => {
             (Kind::LateAnswer, "ack.foreign", format!("{code} that nobody waits for (any more)"))

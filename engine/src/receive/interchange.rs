@@ -8,6 +8,8 @@ mod read;
 mod record;
 mod whole;
 
+pub(crate) use whole::BATCH_TYPE;
+
 use super::*;
 use crate::adapter::mllp::{BatchSender, Place, Told};
 use crate::configuration::{BatchAnswer, OnBad, TakeBatch};

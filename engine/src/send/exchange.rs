@@ -1,7 +1,7 @@
 //! One exchange with a receiver: write the message, wait for the answer that is to it, keep what is not.
 
 use super::port::Port;
-use super::{Senders, file};
+use super::{Senders, batch, file};
 use crate::acknowledge::is_expected;
 use crate::adapter::mllp::{Client, ClientError, NOT_STORED, STORED, is_commit};
 use crate::configuration::{AckAction, Answered, ExpectedAck, Mismatch, SendAdapter, SendPort};
@@ -105,6 +105,15 @@ pub(super) async fn exchange(
 }
 
 async fn call(work: &SendWork, settings: &SendPort, port: &Port, senders: &Senders) -> Exchanged {
+    let gathered = match batch::sealed(work, senders).await {
+        Ok(None) => Ok(None),
+        Ok(Some(batch)) => batch.bytes().await.map(Some),
+        Err(trouble) => Err(trouble),
+    };
+    let gathered = match gathered {
+        Ok(gathered) => gathered,
+        Err(trouble) => return Exchanged::refused(Answered::Broken, Instant::now(), trouble),
+    };
     let mut foreign = Vec::new();
     let mut slot = port.connection(work.lane).await;
     // What came unasked since the last exchange: second answers, late ones.
@@ -128,7 +137,8 @@ async fn call(work: &SendWork, settings: &SendPort, port: &Port, senders: &Sende
     };
     let begun = Instant::now();
     let waits = Waits { awaited: &senders.awaited, port, settings };
-    if let Err(answered) = write(&mut client, work, settings).await {
+    let bytes = gathered.as_deref().unwrap_or(work.bytes());
+    if let Err(answered) = write(&mut client, bytes, settings).await {
         client.close().await;
         return Exchanged::failed(answered, begun, foreign);
     }
@@ -156,9 +166,9 @@ fn commits(settings: &SendPort) -> bool {
 }
 
 /// Writes the message; under MLLP release 2 until the receiver has stored the block.
-async fn write(client: &mut Client, work: &SendWork, settings: &SendPort) -> Result<(), Answered> {
+async fn write(client: &mut Client, bytes: &[u8], settings: &SendPort) -> Result<(), Answered> {
     for _ in 0..=COMMIT_REPEATS {
-        if client.write(work.bytes()).await.is_err() {
+        if client.write(bytes).await.is_err() {
             return Err(Answered::Broken);
         }
         if !commits(settings) {
@@ -238,7 +248,10 @@ impl Waits<'_> {
                 }
             };
             self.confirm(client, &answer).await;
-            if answer.control_id != work.control_id && rule.mismatch != Mismatch::Ignore {
+            // A batch of answers may leave out which batch it is to.
+            let unnamed = answer.control_id.is_empty() && answer.message.is_envelope();
+            let ours = answer.control_id == work.control_id || (unnamed && work.message.is_envelope());
+            if !ours && rule.mismatch != Mismatch::Ignore {
                 let kind = self.port.kind_of(&answer.control_id);
                 foreign.push(Foreign { kind, answer: Some(answer) });
                 if rule.mismatch == Mismatch::Suspend {
@@ -280,6 +293,12 @@ pub(super) fn read(frame: Vec<u8>) -> Option<Answer> {
 }
 
 fn read_message(message: Message, stored: Option<MessageId>) -> Option<Answer> {
+    if message.is_envelope() {
+        // What it says of each message is read where the batch is reconciled.
+        let reference = message.segments().map(|line| line.get(12, 1, 1, 1).into_text().into_owned());
+        let control_id = reference.filter(|text| !text.is_empty()).last().unwrap_or_default();
+        return Some(Answer { code: "AA".to_owned(), control_id, text: String::new(), message, stored });
+    }
     let answer = read_answer(&message)?;
     Some(Answer { code: answer.code, control_id: answer.control_id, text: answer.text, message, stored })
 }

@@ -7,9 +7,9 @@ use orderly_hl7::Message;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::Senders;
 use super::exchange::{Exchanged, Trouble};
 use super::port::Port;
+use super::{Senders, batch};
 use crate::adapter::folder::{self, NameFacts, WriteError, file_name};
 use crate::configuration::{Answered, FolderSend};
 use crate::delivery::SendWork;
@@ -23,6 +23,21 @@ pub(super) async fn put_down(
 ) -> Exchanged {
     let begun = Instant::now();
     let name = name(work, settings, senders);
+    match batch::sealed(work, senders).await {
+        Ok(None) => {}
+        Ok(Some(batch)) => {
+            let (pieces, content) = mpsc::channel(64);
+            let written = folder::write(settings, port.data(), &name, content);
+            let (streamed, written) = tokio::join!(batch.stream(pieces), written);
+            return match (streamed, written) {
+                (Ok(()), Ok(())) => Exchanged::written(begun),
+                (_, Err(error)) if !matches!(error, WriteError::BrokeOff) => failed(settings, &error, begun),
+                (Err(trouble), _) => Exchanged::refused(Answered::Broken, begun, trouble),
+                (Ok(()), Err(error)) => failed(settings, &error, begun),
+            };
+        }
+        Err(trouble) => return Exchanged::refused(Answered::Broken, begun, trouble),
+    }
     let (pieces, content) = mpsc::channel(2);
     // The two go into an empty channel with room for both.
     let outgoing = work.assembled.as_ref().map_or(&work.message, |assembled| &assembled.message);

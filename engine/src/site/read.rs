@@ -46,7 +46,7 @@ pub(super) fn read(source: &Source, environment: &Environment, filters: &Filters
     Parts {
         applications: head::applications(source, &site),
         receive_ports,
-        send_ports: send_port::read(source, filters, &site.name, &calendars),
+        send_ports: send_port::read(source, filters, &site, &calendars),
         send_port_groups: send_port::read_groups(source, filters, &site.name),
         roles: people::roles(source),
         teams: people::teams(source),

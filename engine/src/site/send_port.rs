@@ -14,14 +14,14 @@ use super::{
 use crate::configuration::{
     AckAction, AckPreset, AckRule, AckTable, Address, Answered, Backup, Breaker, Calendar, CallerTls,
     ExpectedAck, Mismatch, MllpSend, OnFailure, Order, PortState, Retry, SendAdapter, SendLimits, SendPort,
-    SendPortGroup,
+    SendPortGroup, SiteHead,
 };
 
 /// Reads `send_ports:`.
 pub(super) fn read(
     source: &Source,
     filters: &Filters<'_>,
-    site: &str,
+    site: &SiteHead,
     calendars: &IndexMap<String, Calendar>,
 ) -> IndexMap<String, SendPort> {
     let entries = source.entries("send_ports");
@@ -32,11 +32,12 @@ pub(super) fn read(
 fn send_port(
     entry: &Entry<'_>,
     filters: &Filters<'_>,
-    site: &str,
+    head: &SiteHead,
     calendars: &IndexMap<String, Calendar>,
 ) -> Option<SendPort> {
+    let (site, zone) = (head.name.as_str(), head.timezone);
     let object = entry.sheet.object(entry.body, "a send port")?;
-    object.refuse(&["track", "failed", "maps", "answer_maps", "batch", "encode", "encoding"]);
+    object.refuse(&["track", "failed", "maps", "answer_maps", "encode", "encoding"]);
     let mut port = SendPort::mllp(entry.name.value.clone(), Address::new("", 0));
     port.title.clone_from(&port.name);
     site.clone_into(&mut port.application);
@@ -59,9 +60,14 @@ fn send_port(
     let ack = object.object("ack").map(|ack| read_ack(&ack));
     object.set_number("priority", 1, 10, &mut port.priority);
     object.set_choice("state", STATES, &mut port.state);
+    // Read once the target is known.
+    object.get("batch");
     let target = object.require("target").and_then(|node| target(entry.sheet, node));
     object.finish();
     port.target = target?;
+    let batch = entry.body.get("batch");
+    port.batch =
+        batch.and_then(|node| super::batch::outbound(entry.sheet, node, filters, &port.target, zone));
     port.ack = match &port.target {
         SendAdapter::Mllp(_) => ack.unwrap_or_default(),
         SendAdapter::Folder(_) => {

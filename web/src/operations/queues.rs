@@ -35,10 +35,14 @@ pub(crate) fn line(queue: &Queue, shell: &Shell) -> Line {
     let send = queue.kind == "send_port";
     let blank = |count: operations::Count| if count.is_zero() { String::new() } else { count.to_string() };
     Line {
-        kind: if send { "Send port" } else { "Orchestration" },
+        kind: match queue.kind.as_str() {
+            "send_port" => "Send port",
+            "collector" => "Batch collector",
+            _ => "Orchestration",
+        },
         name: queue.name.clone(),
         title: shell.site.names.subscriber(Some(&queue.kind), &queue.name),
-        href: if send {
+        href: if send || queue.kind == "collector" {
             format!("/ports/send/{}", queue.name)
         } else {
             format!("/instances?orchestration={}", crate::link::encode(&queue.name))

@@ -122,6 +122,7 @@ impl Telling<'_> {
             Some(Kind::LateAnswer) => (Tone::Warn, "Answer that nobody waits for".to_owned()),
             Some(Kind::ChangedByPort) => (Tone::Info, format!("Written for the receiver by {subscriber}")),
             Some(Kind::Acknowledged) => (Tone::Info, "Acknowledgment made for the sender".to_owned()),
+            Some(Kind::Collected) => (Tone::Info, format!("Batch of {subscriber}")),
             None => (Tone::Quiet, "Written by a newer version of Orderly".to_owned()),
         };
         (line.tone, line.title) = (tone, title);
