@@ -43,6 +43,8 @@ async fn numbers_are_kept_gaps_refused_and_links_started_anew_across_a_kill() {
     assert_eq!(told(&mut caller, "E045", "0").await, "AA -1", "a start, and nothing is known yet");
     assert_eq!(told(&mut caller, "M41", "41").await, "AA 41", "the first positive number is the base");
     assert_eq!(told(&mut caller, "M42", "42").await, "AA 42");
+    // What was written and not yet confirmed would leave a second time.
+    town.until("SELECT count(*) FROM tracking WHERE kind = 6", 3).await;
     town.kill_and_restart().await;
     let mut caller = town.caller("in/mllp").await;
     assert_eq!(told(&mut caller, "M42", "42").await, "AA 43", "its answer was lost; it goes on");
