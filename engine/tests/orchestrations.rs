@@ -14,7 +14,7 @@ use orderly_engine::engine::{Engine, EngineOptions};
 use orderly_engine::ids::InstanceId;
 use orderly_engine::message_box::{Arrival, Incoming};
 use orderly_engine::store::Durability;
-use orderly_engine::{audit, work};
+use orderly_engine::{audit, tracking, view, work};
 use orderly_orchestrations::{Definition, Known};
 use sqlx::postgres::PgConnectOptions;
 use support::{accepted, database, drain, incoming, ports, serve};
@@ -150,8 +150,24 @@ async fn a_definition_that_never_waits_leaves_no_instance() {
     engine.run_until_idle().await;
     assert_eq!(drain(&mut sent), (0..40).map(|number| number.to_string()).collect::<Vec<_>>());
     assert_eq!((count(&engine, "instance").await, count(&engine, "parked").await), (0, 0));
+    the_delivery_stands_in_the_journey_of_the_instance(&engine).await;
     sound(&engine).await;
     engine.shutdown().await.unwrap();
+}
+
+/// No index leads from an instance to its deliveries: they are found by the messages that its turns name.
+async fn the_delivery_stands_in_the_journey_of_the_instance(engine: &Engine) {
+    let pool = engine.store().pool();
+    let (root, instance): (i64, i64) =
+        sqlx::query_as("SELECT message_id, instance FROM tracking WHERE kind = 5 ORDER BY instance LIMIT 1")
+            .fetch_one(pool)
+            .await
+            .unwrap();
+    let journey = view::tracking::journey_of_instance(pool, instance).await.unwrap();
+    let kinds: Vec<_> = journey.entries.iter().filter_map(|entry| entry.kind).collect();
+    assert_eq!(kinds, [tracking::Kind::Received, tracking::Kind::Turn, tracking::Kind::Delivered]);
+    let outcomes = view::outcome::outcomes(pool, &[root], Utc::now()).await.unwrap();
+    assert_eq!(outcomes[&root].0, view::outcome::Outcome::Delivered);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
