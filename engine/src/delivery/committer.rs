@@ -83,6 +83,15 @@ impl Done {
         }
     }
 
+    /// The key that it holds once it is parked.
+    fn holds(&self) -> Option<i64> {
+        match self {
+            Self::Attempt(work, outcome) if outcome.holds(work) => Some(work.key),
+            Self::Behind(item) => Some(item.key),
+            Self::Attempt(..) | Self::Unreadable(_) | Self::Written { .. } => None,
+        }
+    }
+
     fn parked(&self) -> Option<i64> {
         match self {
             Self::Attempt(work, _) => work.parked.map(|parked| parked.0),
@@ -273,6 +282,9 @@ impl Committer {
         let mut states = self.shared.states();
         for done in lost {
             if let Some(state) = states.get_mut(&done.lane()) {
+                if let Some(key) = done.holds() {
+                    state.is_parked(key);
+                }
                 state.unconfirmed = state.unconfirmed.saturating_sub(1);
                 state.notify.notify_one();
             }
@@ -339,17 +351,13 @@ impl Committer {
     /// The batch is committed: senders may go on.
     fn settle(&self, done: &[Done], batch: &Batch, held: &[bool]) {
         let mut states = self.shared.states();
-        for ((lane, key), held) in batch.released.iter().zip(held) {
-            if let Some(state) = states.get_mut(lane)
-                && !held
-            {
-                state.blocked.remove(key);
-            }
-        }
         for done in done {
             let Some(state) = states.get_mut(&done.lane()) else { continue };
             if let Some(parked) = done.parked() {
                 state.retrying.remove(&parked);
+            }
+            if let Some(key) = done.holds() {
+                state.is_parked(key);
             }
             if !matches!(done, Done::Written { .. }) {
                 // Only a lane at the limit waits for this; waking the others costs each message a wake-up for nothing.
@@ -357,6 +365,15 @@ impl Committer {
                     state.notify.notify_one();
                 }
                 state.unconfirmed = state.unconfirmed.saturating_sub(1);
+            }
+        }
+        for ((lane, key), held) in batch.released.iter().zip(held) {
+            // What was given to us meanwhile will hold the key, too.
+            if let Some(state) = states.get_mut(lane)
+                && !held
+                && !state.parking.contains_key(key)
+            {
+                state.blocked.remove(key);
             }
         }
         if !batch.released.is_empty() {

@@ -11,6 +11,7 @@ mod report;
 mod retry;
 mod types;
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -65,6 +66,9 @@ struct State {
     notify: Arc<Notify>,
     /// Keys with parked work: what follows is parked behind it. May name a key too many, never one too few.
     blocked: HashSet<i64>,
+    /// Keys with work that will be parked, on its way to the committer, and how much: the database does not know of it,
+    /// so such a key stays blocked whatever the database says.
+    parking: HashMap<i64, usize>,
     /// Retries that are due, loaded.
     due: VecDeque<SendWork>,
     /// Parked rows that are loaded or being sent.
@@ -75,6 +79,24 @@ struct State {
     closed: bool,
     /// A sender works on it.
     served: bool,
+}
+
+impl State {
+    /// Work of this key goes to the committer to be parked.
+    fn block(&mut self, key: i64) {
+        self.blocked.insert(key);
+        *self.parking.entry(key).or_default() += 1;
+    }
+
+    /// Such work is parked.
+    fn is_parked(&mut self, key: i64) {
+        if let Entry::Occupied(mut count) = self.parking.entry(key) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
 }
 
 /// What the committer gets.
@@ -155,6 +177,7 @@ impl Deliveries {
                     holds_keys: subscriber.holds_keys,
                     notify: notify.clone(),
                     blocked,
+                    parking: HashMap::new(),
                     due: VecDeque::new(),
                     retrying: HashSet::new(),
                     unconfirmed: 0,
@@ -181,14 +204,9 @@ impl Deliveries {
     pub fn complete(&self, work: SendWork, outcome: Outcome) {
         let mut states = self.shared.states();
         if let Some(state) = states.get_mut(&work.lane) {
-            let holds = match &outcome {
-                Outcome::Delivered { .. } => false,
-                Outcome::Retry { .. } | Outcome::InDoubt { .. } => true,
-                Outcome::Suspend { .. } => !work.is_awaited(),
-            };
             // Before the commit: the sender must not get the next of this key meanwhile.
-            if holds && state.holds_keys {
-                state.blocked.insert(work.key);
+            if outcome.holds(&work) && state.holds_keys {
+                state.block(work.key);
             }
         }
         let _ = self.shared.done.send(Done::Attempt(work, outcome));
@@ -302,6 +320,7 @@ impl Shared {
             let Some(item) = self.lanes.take_one(number) else { return Next::Wait };
             state.unconfirmed += 1;
             if state.holds_keys && state.blocked.contains(&item.key) {
+                state.block(item.key);
                 let _ = self.done.send(Done::Behind(item));
             } else if item.kind == Kind::Message && item.message.is_some() {
                 return Next::Work(Box::new(work_of(item, state.subscriber)));

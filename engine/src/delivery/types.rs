@@ -110,6 +110,15 @@ impl SendWork {
 }
 
 impl Outcome {
+    /// Whether the work keeps its place, so that what follows with its key waits behind it.
+    pub(super) fn holds(&self, work: &SendWork) -> bool {
+        match self {
+            Self::Delivered { .. } => false,
+            Self::Retry { .. } | Self::InDoubt { .. } => true,
+            Self::Suspend { .. } => !work.is_awaited(),
+        }
+    }
+
     pub(crate) fn answer(&self) -> Option<&Answer> {
         match self {
             Self::Delivered { answer, .. } | Self::Retry { answer, .. } | Self::Suspend { answer, .. } => {
