@@ -11,7 +11,7 @@ use orderly_hl7::deid::{Deidentifier, Key, Rules};
 use orderly_hl7::diff::diff;
 use orderly_hl7::mllp::{Deframer, FrameError, FrameLimits};
 use orderly_hl7::validate::{self, Validation, validate};
-use orderly_hl7::xml::{from_xml, to_xml};
+use orderly_hl7::xml::{XmlError, from_xml, to_xml};
 use orderly_hl7::{Charset, Message, Path, Value, json};
 
 use crate::mutate::Numbers;
@@ -38,8 +38,12 @@ pub fn message(data: &[u8]) {
     let hidden = Deidentifier::new(key, Rules::default()).message(&message).expect("a message stays one");
     assert!(hidden.segment_count() <= message.segment_count());
     if let Ok(xml) = to_xml(&message) {
-        let back = from_xml(xml.as_bytes()).expect("our own XML is read");
-        assert_eq!(to_xml(&back).expect("and written again"), xml);
+        match from_xml(xml.as_bytes()) {
+            Ok(back) => assert_eq!(to_xml(&back).expect("and written again"), xml),
+            // Some bytes of ISO 2022 are read, and no encoder writes them: refused by name, never changed.
+            Err(XmlError::Unmappable { .. }) if message.bytes().contains(&0x1b) || !data.is_ascii() => {}
+            Err(error) => panic!("our own XML is not read: {error}"),
+        }
     }
 }
 

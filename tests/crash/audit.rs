@@ -68,7 +68,8 @@ pub(crate) async fn compare(database: &Database, ledger: &Ledger) -> Report {
 
     let stored: HashSet<String> = lines(
         &pool,
-        "SELECT DISTINCT control_id FROM message WHERE parent IS NULL AND control_id IS NOT NULL",
+        "SELECT DISTINCT m.control_id FROM message m JOIN source s ON s.id = m.source
+          WHERE s.kind = 'receive_location' AND m.control_id IS NOT NULL",
     )
     .await
     .into_iter()

@@ -12,8 +12,8 @@ use crate::{Database, eventually};
 pub async fn doubled(pool: &PgPool) -> Vec<String> {
     let queries = [
         // Half a frame is kept, too; nobody was told that it arrived, and the whole one comes after it.
-        "SELECT control_id || ' is stored ' || count(*) || ' times' FROM message m
-          WHERE parent IS NULL AND control_id IS NOT NULL
+        "SELECT control_id || ' is stored ' || count(*) || ' times' FROM message m JOIN source s ON s.id = m.source
+          WHERE s.kind = 'receive_location' AND control_id IS NOT NULL
             AND NOT EXISTS (SELECT FROM parked p WHERE p.subject = m.id AND p.code = 'frame.incomplete')
           GROUP BY control_id HAVING count(*) > 1",
         // An orchestration that moved twice for one message would have made two messages from it.
@@ -24,7 +24,7 @@ pub async fn doubled(pool: &PgPool) -> Vec<String> {
           WHERE kind = 6 GROUP BY message_id, subscriber HAVING count(*) > 1",
         // What was received moves each orchestration that wants it once.
         "SELECT 'message ' || t.message_id || ' moved an orchestration ' || count(*) || ' times' FROM tracking t
-           JOIN message m ON m.id = t.message_id AND m.parent IS NULL
+           JOIN message m ON m.id = t.message_id JOIN source s ON s.id = m.source AND s.kind = 'receive_location'
           WHERE t.kind = 5 GROUP BY t.message_id, t.subscriber HAVING count(*) > 1",
         "SELECT 'task ' || task || ' has ' || count(*) || ' entries of kind ' || kind FROM tracking
           WHERE kind IN (12, 13, 14) GROUP BY task, kind HAVING count(*) > 1",
