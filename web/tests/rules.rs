@@ -167,10 +167,10 @@ async fn a_draft_becomes_a_new_version_and_an_old_one_can_be_live_again() {
         .says(">v2</a>")
         .says("ward asked for it")
         .says("Running instances finish");
-    let old =
-        browser.get(&format!("{SET}?version=1")).await.says("orders &#62; 10").says("not live any more");
+    browser.get(&format!("{SET}?version=1")).await.says("orders &#62; 10").says("not live any more");
     let action = format!("{SET}/rollback");
-    let key = field(&old, &action, "form_key").expect("the page offers going back");
+    let asked = browser.get(&format!("{action}?version=1")).await.says("Make v1 live again");
+    let key = field(&asked, &action, "form_key").expect("the page offers going back");
     let fields = [("form_key", &*key), ("version", "1"), ("reason", "too generous")];
     browser.post(&action, &fields).await.expect(StatusCode::SEE_OTHER);
     browser.get(SET).await.says("orders &#62; 10").says("too generous");
