@@ -80,6 +80,12 @@ def main() -> int:
             if header is not None:
                 wrong.append((path, "closed without an answer although there is a header"))
             continue
+        if header is None and answer[1:4] in (b"FHS", b"BHS"):
+            # A batch without messages is answered by a batch without acknowledgments.
+            codes["empty batch"] += 1
+            if b"BTS|0" not in answer:
+                wrong.append((path, "its batch of answers does not say that it is empty"))
+            continue
         try:
             message = hl7.parse(answer.strip(b"\x0b\x1c\r") + b"\r", encoding="latin-1")
             code, echoed = str(message.segment("MSA")[1]), str(message.segment("MSA")[2])

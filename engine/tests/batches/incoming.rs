@@ -47,6 +47,15 @@ async fn a_frame_with_a_batch_is_taken_apart_and_each_message_is_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_batch_of_nothing_is_answered_by_a_batch_of_nothing() {
+    let site = Site::start(&site("answer: each")).await;
+    let answer = site.sender().await.send(&file(&[], 0)).await;
+    assert!(answer.starts_with("FHS|^~\\&|ORD|N|REG|N|") && answer.ends_with("BTS|0\rFTS|1\r"), "{answer}");
+    assert_eq!(acks(&answer), Vec::<String>::new());
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_answer_may_be_one_batch_or_only_what_is_wrong() {
     let texts = [adt("1"), bad("2"), adt("3")];
     for (word, expected) in [("batch", vec!["AA 1", "AE 2", "AA 3"]), ("negative_only", vec!["AE 2"])] {

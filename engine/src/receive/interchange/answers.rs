@@ -21,6 +21,8 @@ pub(super) struct Collected {
 struct Wanted {
     form: BatchAnswer,
     envelope: Envelope,
+    /// The batch holds no message.
+    is_empty: bool,
     wrapper: Wrapper,
 }
 
@@ -48,7 +50,7 @@ impl Collected {
             control_id: crate::ids::MessageId(id).to_string(),
             reference_id: if survey.envelope == Envelope::Bare { String::new() } else { head.control_id },
         };
-        let wanted = Wanted { form, envelope: survey.envelope, wrapper };
+        let wanted = Wanted { form, envelope: survey.envelope, is_empty: survey.messages == 0, wrapper };
         Self { wanted: Some(wanted), answers: BTreeMap::new() }
     }
 
@@ -80,6 +82,8 @@ impl Collected {
         let acks: Vec<Vec<u8>> = self.answers.into_values().flatten().collect();
         match wanted.form {
             BatchAnswer::None => Answer::Nothing,
+            // Its sender waits all the same; an empty batch of answers is the answer to an empty batch.
+            BatchAnswer::Each if wanted.is_empty => Answer::Ack(wanted.batch(&[])),
             BatchAnswer::Each if acks.is_empty() => Answer::Nothing,
             BatchAnswer::Each => Answer::Acks(acks),
             BatchAnswer::Batch => Answer::Ack(wanted.batch(&acks)),
