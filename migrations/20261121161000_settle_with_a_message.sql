@@ -72,6 +72,17 @@ BEGIN
     IF v_hit <> v_wanted THEN
         RAISE EXCEPTION 'somebody else settled it' USING ERRCODE = 'OB004';
     END IF;
+
+    UPDATE collector_item i
+       SET outcome = u.code
+      FROM jsonb_to_recordset(p_settled -> 'outcomes') AS u(collector bigint, number integer, code text)
+     WHERE i.collector = u.collector
+       AND i.number = u.number
+       AND i.outcome = '';
+    GET DIAGNOSTICS v_hit = ROW_COUNT;
+    IF v_hit <> jsonb_array_length(p_settled -> 'outcomes') THEN
+        RAISE EXCEPTION 'somebody else settled it' USING ERRCODE = 'OB004';
+    END IF;
     RETURN 1;
 END $$;
-COMMENT ON FUNCTION settle IS 'Closes awaited answers, moves sequence numbers, keeps and takes fragments. Raises OB004 when one of them is not as it was read. Null: nothing.';
+COMMENT ON FUNCTION settle IS 'Closes awaited answers, moves sequence numbers, keeps and takes fragments, notes what a receiver said of messages of a batch. Raises OB004 when one of them is not as it was read. Null: nothing.';

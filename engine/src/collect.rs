@@ -12,5 +12,6 @@ mod seal;
 mod worker;
 
 pub(crate) use page::{Sealed, sealed};
-pub(crate) use reconcile::{answered, answered_alone};
+pub(crate) use reconcile::{answered, awaited_item};
+pub(crate) use seal::close_open;
 pub(crate) use worker::Collectors;

@@ -1,6 +1,7 @@
 //! What operators do: resume, give up, start and hold. Each action is one transaction that checks the version its
 //! person saw and records who did it and why; nothing here decides how work goes on afterwards.
 
+pub mod batch;
 pub mod job;
 pub mod resubmit;
 
@@ -167,7 +168,7 @@ pub async fn instance(
 /// A port or orchestration, as the table `port_state` names it.
 #[derive(Debug, Clone, Copy)]
 pub struct PortName<'a> {
-    /// `receive_location`, `send_port` or `orchestration`.
+    /// `receive_location`, `send_port`, `orchestration`, or `collector` for the batches of a send port.
     pub kind: &'a str,
     /// `port/location`, or the name.
     pub name: &'a str,
@@ -187,6 +188,25 @@ pub async fn port(
     who: access::Entry<'_>,
 ) -> Result<Acted, Error> {
     let mut tx = store.begin("operate: start or hold a port").await?;
+    if !set_state(&mut tx, port, running, version, who).await? {
+        return Ok(Acted::Changed);
+    }
+    let action = if running { "port.started" } else { "port.held" };
+    let mut entry = told(Kind::PortStateChanged, config_version, action, who.reason, port.name);
+    entry.person = Some(who.person.to_owned());
+    tracking::record(&mut tx, &[entry]).await?;
+    commit(tx, who).await?;
+    Ok(Acted::Done)
+}
+
+/// Writes down whether a port runs. False: it changed since the person looked.
+async fn set_state(
+    tx: &mut Tx,
+    port: PortName<'_>,
+    running: bool,
+    version: i32,
+    who: access::Entry<'_>,
+) -> Result<bool, Error> {
     let state = if running { "running" } else { "on_hold" };
     let hit = sqlx::query!(
         "INSERT INTO port_state (kind, name, state, changed_by, changed_at, reason, version)
@@ -206,15 +226,7 @@ pub async fn port(
     )
     .execute(tx.connection())
     .await?;
-    if hit.rows_affected() != 1 {
-        return Ok(Acted::Changed);
-    }
-    let action = if running { "port.started" } else { "port.held" };
-    let mut entry = told(Kind::PortStateChanged, config_version, action, who.reason, port.name);
-    entry.person = Some(who.person.to_owned());
-    tracking::record(&mut tx, &[entry]).await?;
-    commit(tx, who).await?;
-    Ok(Acted::Done)
+    Ok(hit.rows_affected() == 1)
 }
 
 /// Takes note of an open alert.

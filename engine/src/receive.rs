@@ -162,7 +162,7 @@ impl Door {
         let mut incoming = self.incoming(&known, arrival, routes, composed.code);
         incoming.settles.attached = self.generated(&known, &composed, arrival, arrival.id);
         let door = self.again(arrival);
-        let routed = known.inbound.acknowledgment.route.is_some();
+        let routed = is_routed(&known, arrival.peer);
         self.submit(incoming, arrival, move |published| match published {
             // The sender may forget the message once it reads this. Nothing answers before the commit.
             Ok(Published::Stored | Published::Taken) => reply.answer(composed.answer(routed)),
@@ -352,6 +352,16 @@ fn retention(current: &Current, properties: &Properties) -> i16 {
     let _ = (current, properties);
     // Retention classes with filters are not supported yet: everything is of the default class.
     0
+}
+
+/// Whether the application acknowledgment of a message takes a send port by itself.
+fn is_routed(known: &Known, peer: &Peer) -> bool {
+    known.inbound.acknowledgment.route.is_some() && !is_gathered(peer)
+}
+
+/// Whether the acknowledgments of a message leave with those of its whole interchange.
+fn is_gathered(peer: &Peer) -> bool {
+    peer.place.is_some_and(|place| place.gathered)
 }
 
 /// All that a message is answered; `id` is the message that was stored, so a repeat reads what was said then.

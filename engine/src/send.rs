@@ -198,8 +198,10 @@ impl Senders {
         {
             self.ports.track_foreign(&work, foreign).await;
         }
-        batch::reconcile(&work, &outcome, self).await;
-        self.deliveries.complete(work, outcome);
+        match batch::reconcile(&work, &outcome, self).await {
+            true => self.deliveries.complete(work, outcome),
+            false => self.give_back(work),
+        }
     }
 
     /// Writes the message as the party at the other end wants to read it.

@@ -59,8 +59,10 @@ impl Peer {
 pub struct Place {
     /// Id of the interchange.
     pub interchange: i64,
-    /// From 1; 0 stands for the interchange as a whole.
+    /// From 1; 0 stands for the interchange as a whole, -1 for its answer.
     pub number: i32,
+    /// Its acknowledgments leave with those of the other messages, not by themselves.
+    pub gathered: bool,
 }
 
 /// FHS-3 and FHS-4, or those of BHS.

@@ -28,6 +28,7 @@ impl Watch {
             AlertWhen::RuleError => self.failed_rules().await?,
             AlertWhen::NotRouted { over } => self.not_routed(*over).await?,
             AlertWhen::TaskOverdue { over } => self.overdue(*over).await?,
+            AlertWhen::BatchLate { over } => self.late_batches(*over).await?,
         };
         let named = |object: &String| {
             rule.ports.is_empty() || rule.ports.iter().any(|port| super::is_of(object, port))
@@ -147,6 +148,29 @@ impl Watch {
         .fetch_all(self.store.pool())
         .await?;
         Ok(rows.into_iter().map(|row| (row.kind, overdue(row.count))).collect())
+    }
+
+    /// Ports with batches that should have left, or whose answer should have come; a month later nobody waits for it.
+    async fn late_batches(&self, over: Duration) -> Result<Holding, Error> {
+        let before = self.before(over);
+        let rows = sqlx::query!(
+            r#"SELECT s.name, c.state, count(*) AS "count!", min(coalesce(c.answer_by, c.due_at)) AS "since!"
+                 FROM collector c
+                 JOIN subscriber s ON s.id = c.subscriber
+                WHERE (c.state = 1 AND c.due_at <= $1)
+                   OR (c.answer_by BETWEEN $1 - interval '30 days' AND $1
+                       AND EXISTS (SELECT FROM collector_item i WHERE i.collector = c.id AND i.outcome = ''))
+                GROUP BY s.name, c.state
+                ORDER BY s.name, c.state"#,
+            before
+        )
+        .fetch_all(self.store.pool())
+        .await?;
+        let told = |state, count, since: DateTime<Utc>| {
+            let what = if state == 1 { "not closed at their time" } else { "not answered in time" };
+            format!("{count} batches were {what}, the first since {}", since.format("%d %b %H:%M UTC"))
+        };
+        Ok(rows.into_iter().map(|row| (row.name, told(row.state, row.count, row.since))).collect())
     }
 
     /// Control ids that came again with other bytes within the last quarter of an hour.

@@ -54,35 +54,40 @@ pub(crate) async fn answered(
     tx.commit().await
 }
 
-/// Notes an acknowledgment that came by itself, for a message of a batch whose answer is awaited. True when it was one.
-pub(crate) async fn answered_alone(
-    store: &Store,
-    control_id: &str,
-    code: &str,
-    config_version: i64,
-) -> Result<bool, Error> {
-    let mut tx = store.begin("collect: reconcile").await?;
+/// A message of a batch that went out, whose answer is awaited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct AwaitedItem {
+    pub(crate) collector: i64,
+    pub(crate) number: i32,
+    message: MessageId,
+}
+
+/// The message of a batch that an acknowledgment of its own answers; none when no batch waits for it. Whoever stores the
+/// acknowledgment notes the outcome in the same transaction, so that neither is there without the other.
+pub(crate) async fn awaited_item(store: &Store, control_id: &str) -> Result<Option<AwaitedItem>, Error> {
     let row = sqlx::query!(
-        "UPDATE collector_item
-            SET outcome = $2
-          WHERE (collector, number) = (
-                SELECT i.collector, i.number
-                  FROM collector_item i
-                  JOIN collector c ON c.id = i.collector
-                 WHERE i.control_id = $1 AND i.outcome = '' AND c.answer_by IS NOT NULL
-                 ORDER BY i.collector DESC
-                 LIMIT 1)
-         RETURNING collector, message_id",
-        control_id,
-        code
+        "SELECT i.collector, i.number, i.message_id
+           FROM collector_item i
+           JOIN collector c ON c.id = i.collector
+          WHERE i.control_id = $1 AND i.outcome = '' AND c.answer_by IS NOT NULL
+          ORDER BY i.collector DESC
+          LIMIT 1",
+        control_id
     )
-    .fetch_optional(tx.connection())
+    .fetch_optional(store.pool())
     .await?;
-    let Some(row) = row else { return Ok(false) };
-    tracking::record(&mut tx, &[told(MessageId(row.message_id), code, row.collector, config_version)])
-        .await?;
-    tx.commit().await?;
-    Ok(true)
+    Ok(row.map(|row| AwaitedItem {
+        collector: row.collector,
+        number: row.number,
+        message: MessageId(row.message_id),
+    }))
+}
+
+impl AwaitedItem {
+    /// What tracking tells about the message.
+    pub(crate) fn told(&self, code: &str, config_version: i64) -> Entry {
+        told(self.message, code, self.collector, config_version)
+    }
 }
 
 fn told(message: MessageId, code: &str, collector: i64, config_version: i64) -> Entry {

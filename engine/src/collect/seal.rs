@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use orderly_hl7::batch::{Envelope, Wrapper};
 
 use super::assign::Open;
-use super::worker::rule;
+use super::worker::{load, rule};
 use crate::audit::sha256;
 use crate::configuration::{BatchOrder, OutboundBatch, Release, SendPort};
 use crate::current::Current;
@@ -86,6 +86,29 @@ pub(super) async fn seal(
     let key = hash_of(&batch.group);
     let subscriber = current.directory.subscriber(SubscriberKind::SendPort, port);
     Ok(subscriber.map(|subscriber| NewWork::message(subscriber.lane_of(key), id, key)))
+}
+
+/// Closes what is open for a send port, or one batch of it, and gives the work for the port; the caller appends it as the
+/// last thing of its transaction. Whoever collects at this moment waits for it, or is waited for.
+pub(crate) async fn close_open(
+    tx: &mut Tx,
+    current: &Current,
+    port: &str,
+    batch: Option<i64>,
+    cause: &str,
+) -> Result<Vec<NewWork>, Error> {
+    let store = tx.store().clone();
+    let Some(collector) = current.directory.subscriber(SubscriberKind::Collector, port) else {
+        return Ok(Vec::new());
+    };
+    let open = load(tx, &[collector.id]).await?;
+    let now = store.clock().now();
+    let mut work = Vec::new();
+    let wanted = open.into_values().flatten().filter(|open| batch.is_none_or(|batch| batch == open.id));
+    for open in wanted {
+        work.extend(seal(tx, &store, current, collector.id, &open, cause, now).await?);
+    }
+    Ok(work)
 }
 
 /// The lines around the messages, without them. What is stored is never longer than this: the messages are stored already.

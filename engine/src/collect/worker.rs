@@ -134,6 +134,7 @@ impl Shared {
             return Ok(false);
         }
         let current = self.running.load_full();
+        let owned = self.not_held(owned, &current).await?;
         let items = self.lanes.take(&owned, BATCH_MAX);
         let collectors: Vec<i32> = owned
             .iter()
@@ -163,6 +164,20 @@ impl Shared {
         tx.commit().await?;
         self.lanes.committed(&ranges);
         Ok(items.len() == BATCH_MAX)
+    }
+
+    /// The lanes whose collectors are not on hold. What comes for the others waits in their lanes, in its order. A port that
+    /// sends no batches any more gives out what it has, whatever was said of its collector.
+    async fn not_held(&self, owned: Vec<i32>, current: &Current) -> Result<Vec<i32>, Error> {
+        let held =
+            sqlx::query_scalar!("SELECT name FROM port_state WHERE kind = 'collector' AND state = 'on_hold'")
+                .fetch_all(self.store.pool())
+                .await?;
+        let is_held = |lane: &i32| {
+            let port = current.directory.subscriber_of_lane(*lane).and_then(|known| rule(current, known.id));
+            port.is_some_and(|(port, _)| held.contains(&port.name))
+        };
+        Ok(owned.into_iter().filter(|lane| !is_held(lane)).collect())
     }
 
     /// Whether a batch is due, or one must be opened that leaves even when nothing comes.
@@ -339,7 +354,10 @@ pub(super) fn rule(current: &Current, collector: i32) -> Option<(&SendPort, &Out
 }
 
 /// Open batches, locked: only who holds their rows may add to them or close them.
-async fn load(tx: &mut Tx, collectors: &[i32]) -> Result<BTreeMap<(i32, String), Vec<Open>>, Error> {
+pub(super) async fn load(
+    tx: &mut Tx,
+    collectors: &[i32],
+) -> Result<BTreeMap<(i32, String), Vec<Open>>, Error> {
     let rows = sqlx::query!(
         "SELECT id, subscriber, group_key, period_end, opened_at, last_at, items, bytes
            FROM collector

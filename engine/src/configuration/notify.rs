@@ -156,6 +156,11 @@ pub enum AlertWhen {
         /// Answers below which nothing is said.
         least: u32,
     },
+    /// A batch is this long past its closing time, or its answer past the time that its port waits for it.
+    BatchLate {
+        /// Limit.
+        over: Duration,
+    },
     /// Work was suspended with a code and port that no open alert has.
     NewSuspendedCause,
     /// A rule failed.

@@ -372,6 +372,7 @@ fn settled(batch: &[Request]) -> Option<serde_json::Value> {
         all.links.extend(rows.links.iter().cloned());
         all.continued.extend(rows.continued.iter().cloned());
         all.fragments.extend(rows.fragments.iter().cloned());
+        all.outcomes.extend(rows.outcomes.iter().cloned());
     }
     (!all.is_empty()).then(|| serde_json::to_value(all).expect("names and numbers are JSON"))
 }

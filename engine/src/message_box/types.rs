@@ -75,6 +75,8 @@ pub struct SettledRows {
     pub continued: Vec<Continued>,
     /// Fragments that wait for the next one from now on.
     pub fragments: Vec<KeptFragment>,
+    /// Messages of batches that it answers.
+    pub outcomes: Vec<NotedOutcome>,
 }
 
 impl SettledRows {
@@ -125,6 +127,17 @@ pub struct KeptFragment {
     pub pointer: String,
     /// Parts so far.
     pub messages: Vec<i64>,
+}
+
+/// A row of `collector_item` whose outcome becomes known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NotedOutcome {
+    /// Its batch.
+    pub collector: i64,
+    /// Its place there, from 1.
+    pub number: i32,
+    /// MSA-1 of the answer.
+    pub code: String,
 }
 
 /// 8-byte hash of receive port, MSH-3, MSH-4 and MSH-10. Two control ids may share one, so a known key is only a

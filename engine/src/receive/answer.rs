@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::ids::InstanceId;
-use crate::message_box::ClosedExpectation;
+use crate::message_box::{ClosedExpectation, NotedOutcome};
 use crate::tracking::{Entry, Kind};
 use crate::work;
 use orderly_hl7::acknowledge;
@@ -46,6 +46,12 @@ impl keep::Again {
             // The database is away: nothing is stored, so nothing is answered; the sender repeats.
             return Told::NotStored(Answer::Close);
         };
+        let unclaimed = expected.is_none() && sent.is_none();
+        let item = match unclaimed {
+            true => crate::collect::awaited_item(&self.receiver().store, &answer.control_id).await,
+            false => Ok(None),
+        };
+        let Ok(item) = item else { return Told::NotStored(Answer::Close) };
         let current = self.receiver().running.load_full();
         let configuration = Arc::clone(&current.configuration);
         let Some((door, arrival)) = self.arrive(&current, &configuration) else {
@@ -57,12 +63,10 @@ impl keep::Again {
             Some(_) => Vec::new(),
         };
         routes.extend(expected.iter().filter_map(|open| route_to(open, answer, &current)));
-        let unclaimed = expected.is_none() && sent.is_none();
-        let of_batch = unclaimed && self.answers_batch(answer, &current).await;
         let whose = match (&expected, sent) {
             (Some(open), _) => Whose::Instance(open),
             (None, Some(_)) => Whose::Delivery,
-            (None, None) if of_batch => Whose::Batch,
+            (None, None) if item.is_some() => Whose::Batch,
             (None, None) if routes.is_empty() && known.header.message_type == "ACK" => Whose::Nobody,
             (None, None) => Whose::Subscribers,
         };
@@ -78,6 +82,12 @@ impl keep::Again {
         incoming.settles.entries.extend(told_of(&arrival, answer, &whose));
         if !matches!(whose, Whose::Subscribers) {
             incoming.parked = None;
+        }
+        if let Some(item) = item {
+            let (collector, number) = (item.collector, item.number);
+            incoming.settles.entries.push(item.told(&answer.code, configuration.version));
+            let code = answer.code.clone();
+            incoming.settles.rows.outcomes.push(NotedOutcome { collector, number, code });
         }
         incoming.settles.rows.expectations.extend(expected.map(|open| open.row));
         let (stored, hash) = (arrival.id, self.peer().connection);
@@ -104,16 +114,6 @@ impl keep::Again {
             answer.control_id
         );
         Ok(found.fetch_optional(self.receiver().store.pool()).await?.map(MessageId))
-    }
-
-    /// Whether it answers a message of a batch that went out; then that message's outcome is noted.
-    async fn answers_batch(&self, answer: &acknowledge::Answer, current: &Current) -> bool {
-        let (store, version) = (&self.receiver().store, current.configuration.version);
-        let noted = crate::collect::answered_alone(store, &answer.control_id, &answer.code, version).await;
-        noted.unwrap_or_else(|error| {
-            tracing::warn!(error = &error as &dyn std::error::Error, "Could not note an answer to a batch");
-            false
-        })
     }
 
     async fn expected(

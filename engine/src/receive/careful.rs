@@ -175,7 +175,7 @@ impl keep::Again {
                 compose_in_row(known, arrival, first, &known.verdict, row.told, Part::Whole)
             }
         };
-        Ok(answer.answer(known.inbound.acknowledgment.route.is_some()))
+        Ok(answer.answer(is_routed(known, arrival.peer)))
     }
 
     /// Keeps a part until the next one comes, or joins the whole and hands it on.
@@ -187,7 +187,7 @@ impl keep::Again {
         row: Row,
         (link, fragment, place): (&str, &Fragment, Place),
     ) -> Result<Answer, Error> {
-        let routed = known.inbound.acknowledgment.route.is_some();
+        let routed = is_routed(known, arrival.peer);
         let (verdict, part, mut incoming) = match place {
             Place::Middle(mut settled) => {
                 settled.keep(link, fragment, arrival.id);

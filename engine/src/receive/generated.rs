@@ -17,6 +17,9 @@ impl Door {
         parent: MessageId,
     ) -> Vec<Incoming> {
         let route = known.inbound.acknowledgment.route.as_deref();
+        if is_gathered(arrival.peer) {
+            return Vec::new();
+        }
         if route.is_none() && !arrival.current.subscriptions.takes_acks() {
             return Vec::new();
         }

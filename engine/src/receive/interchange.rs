@@ -6,6 +6,7 @@ mod answers;
 mod flow;
 mod read;
 mod record;
+mod routed;
 mod whole;
 
 pub(crate) use whole::BATCH_TYPE;
@@ -15,12 +16,19 @@ use crate::adapter::mllp::{BatchSender, Place, Told};
 use crate::configuration::{BatchAnswer, OnBad, TakeBatch};
 use crate::pipeline::disassemble::{self, Surveyed};
 use crate::store;
-use answers::Collected;
+use answers::{Collected, Form};
+use bytes::Bytes;
 use flow::Flow;
 use orderly_hl7::batch::{Part, stand_in};
 use read::Content;
 use record::Opened;
 use std::path::Path;
+use whole::describe_batch;
+
+/// Place of what stands for the interchange as a whole; its messages have places from 1.
+const WHOLE: i32 = 0;
+/// Place of its answer, where that is a message.
+const ANSWER: i32 = -1;
 
 /// What became of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,7 +136,7 @@ impl Door {
             let id = door.receiver.store.ids().next_id();
             let content = Content::Frame(bytes.into());
             match door.take_apart(id, "", content, peer, bytes_max).await {
-                Ok(Ended::Stored(answers, _)) => reply.answer(answers.at(door.local_now()).on_connection()),
+                Ok(Ended::Stored(answers, _)) => reply.answer(answers.on_connection()),
                 Ok(Ended::Refused(_, answer)) => reply.answer(answer),
                 Ok(Ended::Before) => reply.answer(Answer::Nothing),
                 Err(error) => {
@@ -181,6 +189,15 @@ impl Door {
             record::note_checked(&self.receiver.store, whole.id).await?;
         }
         let answers = self.publish_parts(&whole).await?;
+        self.finish(&whole, answers).await
+    }
+
+    /// All of it is stored: who gets its answer as a message gets it first, so that a crash between the two asks again.
+    async fn finish(&self, whole: &Interchange, answers: Collected) -> Result<Ended, Away> {
+        let answers = answers.at(self.local_now());
+        if let Some(answer) = answers.as_message().filter(|_| whole.gathers()) {
+            self.publish_answer(whole, answer).await?;
+        }
         record::finish(&self.receiver.store, whole.id, "", "").await?;
         Ok(Ended::Stored(answers, whole.sizes()))
     }
@@ -237,7 +254,7 @@ impl Door {
         let current = self.receiver.running.load_full();
         let limits = self.find(&current)?.1.limits;
         drop(current);
-        let flow = Flow::new(limits.in_flight, limits.rate, whole.collected());
+        let flow = Flow::new(limits.in_flight, limits.rate, whole.collected(self.tells_others(whole)));
         let mut parts = read::parts(&whole.content, limits.message_bytes);
         while let Some(read) = parts.recv().await {
             for (number, part) in read? {
@@ -270,24 +287,28 @@ impl Door {
 
     /// Takes one message of an interchange through the door.
     fn take_part(&self, part: Part, number: i32, whole: &Interchange, reply: Reply) -> Result<Taken, Away> {
+        self.arrive_at(number, whole, |arrival| match part {
+            Part::Message { bytes, .. } => self.receive_one(bytes, arrival, reply),
+            Part::TooLong { head, .. } => self.keep_broken(Input::TooLarge(head), arrival, reply),
+            Part::Stray { bytes, .. } | Part::Envelope { bytes, .. } => {
+                let finding = unreadable_finding(&orderly_hl7::Unreadable::NoHeader);
+                self.keep_unreadable(bytes, finding, "unreadable", arrival, reply)
+            }
+        })
+    }
+
+    /// Does something as what arrives at a place of the interchange, by the configuration that runs now.
+    fn arrive_at<T>(
+        &self,
+        number: i32,
+        whole: &Interchange,
+        take: impl FnOnce(&Arrival<'_>) -> T,
+    ) -> Result<T, Away> {
         let current = self.receiver.running.load_full();
         let (port, location) = self.find(&current)?;
         let peer = whole.peer_at(number);
-        let arrival = Arrival {
-            current: &current,
-            port,
-            location,
-            peer: &peer,
-            id: self.receiver.store.ids().message(),
-        };
-        Ok(match part {
-            Part::Message { bytes, .. } => self.receive_one(bytes, &arrival, reply),
-            Part::TooLong { head, .. } => self.keep_broken(Input::TooLarge(head), &arrival, reply),
-            Part::Stray { bytes, .. } | Part::Envelope { bytes, .. } => {
-                let finding = unreadable_finding(&orderly_hl7::Unreadable::NoHeader);
-                self.keep_unreadable(bytes, finding, "unreadable", &arrival, reply)
-            }
-        })
+        let id = self.receiver.store.ids().message();
+        Ok(take(&Arrival { current: &current, port, location, peer: &peer, id }))
     }
 
     /// Builds the answer to a message that an earlier delivery stored.
@@ -301,7 +322,10 @@ impl Door {
         let answer = self.examined(part, number, whole, |examined, arrival| {
             let control_id = arrival.id.to_string();
             match examined {
-                Examined::Known(known) => compose(&known, arrival, arrival.id).answer(false),
+                Examined::Known(known) => {
+                    let routed = is_routed(&known, arrival.peer);
+                    compose(&known, arrival, arrival.id).answer(routed)
+                }
                 Examined::Unreadable(bytes, finding) => {
                     let inbound = arrival.location.inbound(None);
                     let answers = answers(inbound, None, &control_id, arrival, arrival.id);
@@ -348,52 +372,46 @@ impl Door {
         whole: &Interchange,
         told: impl FnOnce(Examined, &Arrival<'_>) -> T,
     ) -> Result<T, Away> {
-        let current = self.receiver.running.load_full();
-        let (port, location) = self.find(&current)?;
-        let peer = whole.peer_at(number);
-        let arrival = Arrival {
-            current: &current,
-            port,
-            location,
-            peer: &peer,
-            id: self.receiver.store.ids().message(),
-        };
-        let bytes = match part {
-            Part::Message { bytes, .. } | Part::Stray { bytes, .. } | Part::Envelope { bytes, .. } => bytes,
-            Part::TooLong { head, .. } => {
-                let finding = unreadable_finding(&orderly_hl7::Unreadable::TooLong(head.len()));
-                return Ok(told(Examined::Unreadable(head, finding), &arrival));
-            }
-        };
-        let inbound = location.inbound(location.party.as_deref());
-        let examined = match parse::parse(bytes.clone(), &inbound.charset, location.limits.message_bytes) {
-            Ok(message) => Examined::Known(Box::new(examine(message, &arrival))),
-            Err(error) => Examined::Unreadable(bytes, unreadable_finding(&error)),
-        };
-        Ok(told(examined, &arrival))
+        self.arrive_at(number, whole, |arrival| {
+            let location = arrival.location;
+            let bytes = match part {
+                Part::Message { bytes, .. } | Part::Stray { bytes, .. } | Part::Envelope { bytes, .. } => {
+                    bytes
+                }
+                Part::TooLong { head, .. } => {
+                    let finding = unreadable_finding(&orderly_hl7::Unreadable::TooLong(head.len()));
+                    return told(Examined::Unreadable(head, finding), arrival);
+                }
+            };
+            let inbound = location.inbound(location.party.as_deref());
+            let most = location.limits.message_bytes;
+            let examined = match parse::parse(bytes.clone(), &inbound.charset, most) {
+                Ok(message) => Examined::Known(Box::new(examine(message, arrival))),
+                Err(error) => Examined::Unreadable(bytes, unreadable_finding(&error)),
+            };
+            told(examined, arrival)
+        })
     }
 
     /// Publishes nothing of it; what is kept of it is shown to operators.
     async fn refuse(&self, whole: &Interchange, code: &str, reason: &str) -> Result<Ended, Away> {
         let current = self.receiver.running.load_full();
-        let (port, location) = self.find(&current)?;
-        let peer = whole.peer_at(0);
-        let arrival = Arrival {
-            current: &current,
-            port,
-            location,
-            peer: &peer,
-            id: self.receiver.store.ids().message(),
-        };
-        let bytes = whole.content.head(location.limits.message_bytes).await?;
+        let most = self.find(&current)?.1.limits.message_bytes;
+        drop(current);
+        let bytes = whole.content.head(most).await?;
         let text = reason.to_owned();
         let class = if code == "batch.refused" { Class::Structure } else { Class::Limit };
         let finding = Finding { path: "BHS".to_owned(), code: 199, severity: Severity::Error, text, class };
         let (sender, receiver) = tokio::sync::oneshot::channel();
         let reply = Reply::call(move |told| drop(sender.send(told)));
-        self.keep_unreadable(bytes, finding, code, &arrival, reply);
+        self.arrive_at(WHOLE, whole, |arrival| self.keep_unreadable(bytes, finding, code, arrival, reply))?;
         match receiver.await {
             Ok(Told::Stored(answer)) => {
+                if let (Answer::Ack(ack), Content::File(_), true) =
+                    (&answer, &whole.content, whole.is_answered())
+                {
+                    self.publish_answer(whole, ack.clone()).await?;
+                }
                 record::finish(&self.receiver.store, whole.id, code, reason).await?;
                 Ok(Ended::Refused(reason.to_owned(), answer))
             }
@@ -419,16 +437,36 @@ impl Interchange {
     }
 
     fn peer_at(&self, number: i32) -> Peer {
-        Peer { place: Some(Place { interchange: self.id, number }), ..self.peer.clone() }
+        let place = Place { interchange: self.id, number, gathered: self.gathers() };
+        Peer { place: Some(place), ..self.peer.clone() }
     }
 
-    /// Room for the answers, where they are wanted.
-    fn collected(&self) -> Collected {
+    /// Whether anybody is answered at all.
+    fn is_answered(&self) -> bool {
+        self.inbound.batch.answer != BatchAnswer::None
+    }
+
+    /// Whether it passes as one message, so that one acknowledgment is enough.
+    fn passes_whole(&self) -> bool {
+        self.inbound.batch.take == TakeBatch::Whole && !self.is_single()
+    }
+
+    /// Whether its acknowledgments leave together.
+    fn gathers(&self) -> bool {
+        self.inbound.batch.answer != BatchAnswer::Each || self.passes_whole()
+    }
+
+    /// Room for the answers, where they are wanted: `others` than a connection may want them together.
+    fn collected(&self, others: bool) -> Collected {
         let first = self.found.survey.first.as_deref().and_then(|bytes| Message::parse(bytes).ok());
         let about = self.found.survey.header.as_ref().map(stand_in).or(first);
         let wanted = match (&self.content, self.inbound.batch.answer) {
-            (_, BatchAnswer::None) | (Content::File(_), _) => BatchAnswer::None,
-            (Content::Frame(_), answer) => answer,
+            (Content::File(_), _) if !(others && self.gathers()) => Form::None,
+            (_, BatchAnswer::None) => Form::None,
+            (_, BatchAnswer::Each) if self.passes_whole() => Form::One,
+            (_, BatchAnswer::Each) => Form::Each,
+            (_, BatchAnswer::Batch) => Form::Batch,
+            (_, BatchAnswer::NegativeOnly) => Form::NegativeOnly,
         };
         Collected::new(wanted, about, &self.found.survey, self.id, &self.inbound)
     }

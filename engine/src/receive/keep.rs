@@ -210,7 +210,7 @@ impl Again {
             // It was told with the first one already; a copy that is lost now is asked for by the next repeat.
             door.submit(ack, &arrival, |_| {});
         }
-        reply.answer(composed.answer(known.inbound.acknowledgment.route.is_some()));
+        reply.answer(composed.answer(is_routed(known, arrival.peer)));
     }
 
     /// Two messages with one id: somebody must look at the sender, whatever happens to this one.
@@ -252,7 +252,7 @@ impl Again {
         // Bytes decide now: the same other content again is a repeat of this one.
         let again = DuplicateKey::of(&[&self.port, &known.header.control_id, &first.to_string()]);
         incoming.duplicate = incoming.duplicate.and(Some(again)).filter(|_| known.refusal.is_none());
-        let routed = known.inbound.acknowledgment.route.is_some();
+        let routed = is_routed(&known, arrival.peer);
         let again = door.again(&arrival);
         door.submit(incoming, &arrival, move |published| match published {
             Ok(_) => reply.answer(composed.answer(routed)),

@@ -10,6 +10,9 @@ use crate::collect::{self, Sealed};
 use crate::configuration::Outbound;
 use crate::delivery::{Outcome, SendWork};
 
+/// Rest after the database refused to note an answer.
+const AGAIN: std::time::Duration = std::time::Duration::from_millis(500);
+
 /// A batch about to be written.
 pub(super) struct Batch<'a> {
     sealed: Sealed,
@@ -63,20 +66,28 @@ fn trouble(text: String) -> Trouble {
     Trouble { code: "batch.not_written", text }
 }
 
-/// Notes what the receiver said of each message of a batch.
-pub(super) async fn reconcile(work: &SendWork, outcome: &Outcome, senders: &Senders) {
-    let Some(answer) = outcome.answer().filter(|_| work.message.is_envelope()) else { return };
+/// Notes what the receiver said of each message of a batch, before the delivery itself is told. False: it could not be
+/// noted before the node stops, so the batch must be sent again.
+pub(super) async fn reconcile(work: &SendWork, outcome: &Outcome, senders: &Senders) -> bool {
+    let Some(answer) = outcome.answer().filter(|_| work.message.is_envelope()) else { return true };
     if !matches!(outcome, Outcome::Delivered { .. }) {
-        return;
+        return true;
     }
     let store = senders.ports.store();
-    let version = senders.running.load().configuration.version;
-    let noted = match collect::sealed(store.pool(), work.message_id).await {
-        Ok(Some(batch)) => collect::answered(store, batch.id, answer.message.bytes(), version).await,
-        Ok(None) => Ok(()),
-        Err(error) => Err(error.into()),
-    };
-    if let Err(error) = noted {
-        tracing::warn!(error = &error as &dyn std::error::Error, "Could not reconcile a batch");
+    loop {
+        let version = senders.running.load().configuration.version;
+        let noted = match collect::sealed(store.pool(), work.message_id).await {
+            Ok(Some(batch)) => collect::answered(store, batch.id, answer.message.bytes(), version).await,
+            Ok(None) => Ok(()),
+            Err(error) => Err(error.into()),
+        };
+        let Err(error) = noted else { return true };
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "Could not note the answer to a batch; trying again"
+        );
+        if senders.stop.run_until_cancelled(tokio::time::sleep(AGAIN)).await.is_none() {
+            return false;
+        }
     }
 }

@@ -178,6 +178,7 @@ const MEASURED: &[&str] = &[
     "oldest_waiting",
     "suspended_age",
     "task_overdue",
+    "batch_late",
     "waiting",
     "suspended",
     "not_routed",
@@ -185,7 +186,6 @@ const MEASURED: &[&str] = &[
 ];
 const LATER: &[&str] = &[
     "ack_late",
-    "batch_late",
     "clock_offset",
     "database_slow",
     "error_rate",
@@ -243,6 +243,7 @@ fn measured(sheet: &Sheet, word: &str, body: &Node) -> Option<AlertWhen> {
         "oldest_waiting" => AlertWhen::OldestWaiting { over: object.require_duration("over")? },
         "suspended_age" => AlertWhen::SuspendedAge { over: object.require_duration("over")? },
         "task_overdue" => AlertWhen::TaskOverdue { over: object.require_duration("over")? },
+        "batch_late" => AlertWhen::BatchLate { over: object.require_duration("over")? },
         "waiting" => AlertWhen::Waiting { over: count(&object)? },
         "suspended" => AlertWhen::Suspended { over: count(&object)? },
         "not_routed" => AlertWhen::NotRouted { over: count(&object)? },

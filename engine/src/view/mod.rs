@@ -1,5 +1,6 @@
 //! Read models of the console: what its pages show, read with bounded queries. Nothing here changes anything.
 
+pub mod batches;
 pub mod operations;
 pub mod outcome;
 pub mod patient_search;

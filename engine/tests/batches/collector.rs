@@ -9,7 +9,7 @@ use orderly_hl7::mllp::{Deframer, FrameLimits, frame};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use crate::support::{Site, acks, adt};
+use crate::support::{Site, acks, adt, control_ids};
 
 /// A site that collects everything for its party.
 fn site(target: &str, batch: &str) -> String {
@@ -34,12 +34,6 @@ send_ports:
 }
 
 const FOLDER: &str = "{ folder: { path: out/, name: \"{message.id}-{batch.control_id}.hl7\" } }";
-
-/// MSH-10 of the messages in a file.
-fn control_ids(file: &str) -> Vec<String> {
-    let messages = file.split('\r').filter(|line| line.starts_with("MSH|"));
-    messages.map(|line| line.split('|').nth(9).unwrap().to_owned()).collect()
-}
 
 /// Scenario S6.
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
+mod answers;
 mod collector;
+mod control;
 mod folder;
 mod incoming;
 mod support;

@@ -144,6 +144,19 @@ impl Site {
             .unwrap()
     }
 
+    /// Waits until a receive location says that it cannot work.
+    pub(crate) async fn until_failure(&self, location: &str) -> String {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            self.outside.ports.look().await.unwrap();
+            if let Some(failure) = self.outside.ports.failures().remove(location) {
+                return failure;
+            }
+            assert!(Instant::now() < end, "nobody says that {location} fails");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     pub(crate) async fn texts(&self, query: &'static str) -> Vec<String> {
         sqlx::query_scalar(query).fetch_all(self.engine.store().pool()).await.unwrap()
     }
@@ -191,4 +204,10 @@ pub(crate) fn bad(control_id: &str) -> String {
 pub(crate) fn acks(text: &str) -> Vec<String> {
     let lines = text.split('\r').filter_map(|line| line.strip_prefix("MSA|"));
     lines.map(|line| line.split('|').take(2).collect::<Vec<_>>().join(" ")).collect()
+}
+
+/// MSH-10 of the messages in a file.
+pub(crate) fn control_ids(file: &str) -> Vec<String> {
+    let messages = file.split('\r').filter(|line| line.starts_with("MSH|"));
+    messages.map(|line| line.split('|').nth(9).unwrap().to_owned()).collect()
 }

@@ -8,7 +8,22 @@ use orderly_hl7::acknowledge::{AckCode, read_answer};
 use orderly_hl7::batch::{Envelope, Survey, Wrapper};
 
 use crate::adapter::mllp::Answer;
-use crate::configuration::{BatchAnswer, Inbound};
+use crate::configuration::Inbound;
+
+/// How an interchange is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Not at all, or not together.
+    None,
+    /// One acknowledgment for each message, by itself.
+    Each,
+    /// One acknowledgment for all of it: that of its first message, or of the first that is not good.
+    One,
+    /// A batch of all acknowledgments.
+    Batch,
+    /// A batch of those that are not positive.
+    NegativeOnly,
+}
 
 /// Answers of one interchange, by the numbers of its messages.
 #[derive(Debug, Default)]
@@ -19,23 +34,25 @@ pub(super) struct Collected {
 
 #[derive(Debug)]
 struct Wanted {
-    form: BatchAnswer,
+    form: Form,
     envelope: Envelope,
     /// The batch holds no message.
     is_empty: bool,
+    /// Application acknowledgments take a send port.
+    is_routed: bool,
     wrapper: Wrapper,
 }
 
 impl Collected {
     /// `about` is the header that the answer turns round.
     pub(super) fn new(
-        form: BatchAnswer,
+        form: Form,
         about: Option<Message>,
         survey: &Survey,
         id: i64,
         inbound: &Inbound,
     ) -> Self {
-        if form == BatchAnswer::None {
+        if form == Form::None {
             return Self::default();
         }
         let head = about.map(|message| message.header()).unwrap_or_default();
@@ -50,7 +67,9 @@ impl Collected {
             control_id: crate::ids::MessageId(id).to_string(),
             reference_id: if survey.envelope == Envelope::Bare { String::new() } else { head.control_id },
         };
-        let wanted = Wanted { form, envelope: survey.envelope, is_empty: survey.messages == 0, wrapper };
+        let is_routed = inbound.acknowledgment.route.is_some();
+        let is_empty = survey.messages == 0;
+        let wanted = Wanted { form, envelope: survey.envelope, is_empty, is_routed, wrapper };
         Self { wanted: Some(wanted), answers: BTreeMap::new() }
     }
 
@@ -77,25 +96,53 @@ impl Collected {
     }
 
     /// What goes back on the connection that the interchange came by.
-    pub(super) fn on_connection(self) -> Answer {
-        let Some(wanted) = self.wanted else { return Answer::Nothing };
-        let acks: Vec<Vec<u8>> = self.answers.into_values().flatten().collect();
-        match wanted.form {
-            BatchAnswer::None => Answer::Nothing,
-            // Its sender waits all the same; an empty batch of answers is the answer to an empty batch.
-            BatchAnswer::Each if wanted.is_empty => Answer::Ack(wanted.batch(&[])),
-            BatchAnswer::Each if acks.is_empty() => Answer::Nothing,
-            BatchAnswer::Each => Answer::Acks(acks),
-            BatchAnswer::Batch => Answer::Ack(wanted.batch(&acks)),
-            BatchAnswer::NegativeOnly => {
-                let negative: Vec<Vec<u8>> = acks.into_iter().filter(|ack| !is_positive(ack)).collect();
-                Answer::Ack(wanted.batch(&negative))
-            }
+    pub(super) fn on_connection(&self) -> Answer {
+        let Some(wanted) = &self.wanted else { return Answer::Nothing };
+        let acks = self.acks(|ack| !wanted.is_routed || is_accept(ack));
+        if acks.is_empty() && wanted.is_routed {
+            return Answer::Nothing;
         }
+        let mut acks = match wanted.form {
+            // Its sender waits all the same; an empty batch of answers is the answer to an empty batch.
+            Form::Each if wanted.is_empty => vec![wanted.batch(&[])],
+            Form::Each => acks,
+            _ => wanted.together(acks).into_iter().collect(),
+        };
+        match acks.len() {
+            0 => Answer::Nothing,
+            1 => Answer::Ack(acks.remove(0)),
+            _ => Answer::Acks(acks),
+        }
+    }
+
+    /// What others than the connection get, as one message.
+    pub(super) fn as_message(&self) -> Option<Vec<u8>> {
+        let wanted = self.wanted.as_ref()?;
+        wanted.together(self.acks(|ack| !wanted.is_routed || !is_accept(ack)))
+    }
+
+    fn acks(&self, which: impl Fn(&[u8]) -> bool) -> Vec<Vec<u8>> {
+        self.answers.values().flatten().filter(|ack| which(ack)).cloned().collect()
     }
 }
 
 impl Wanted {
+    /// The acknowledgments as one answer.
+    fn together(&self, mut acks: Vec<Vec<u8>>) -> Option<Vec<u8>> {
+        match self.form {
+            Form::None | Form::Each => None,
+            Form::One => {
+                let bad = acks.iter().position(|ack| !is_positive(ack)).unwrap_or_default();
+                (!acks.is_empty()).then(|| acks.swap_remove(bad))
+            }
+            Form::Batch => Some(self.batch(&acks)),
+            Form::NegativeOnly => {
+                acks.retain(|ack| !is_positive(ack));
+                Some(self.batch(&acks))
+            }
+        }
+    }
+
     fn batch(&self, acks: &[Vec<u8>]) -> Vec<u8> {
         let is_file = self.envelope == Envelope::File;
         let mut bytes = Vec::with_capacity(256 + acks.iter().map(Vec::len).sum::<usize>());
@@ -112,7 +159,16 @@ impl Wanted {
     }
 }
 
-fn is_positive(ack: &[u8]) -> bool {
+fn code(ack: &[u8]) -> Option<AckCode> {
     let answer = Message::parse(ack).ok().and_then(|message| read_answer(&message));
-    answer.and_then(|answer| AckCode::from_text(&answer.code)).is_some_and(AckCode::is_positive)
+    answer.and_then(|answer| AckCode::from_text(&answer.code))
+}
+
+fn is_positive(ack: &[u8]) -> bool {
+    code(ack).is_some_and(AckCode::is_positive)
+}
+
+/// Whether it says no more than that the message is stored.
+fn is_accept(ack: &[u8]) -> bool {
+    code(ack).is_some_and(AckCode::is_accept)
 }

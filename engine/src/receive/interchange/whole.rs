@@ -1,6 +1,5 @@
 //! A batch that passes through as one message.
 
-use bytes::Bytes;
 use orderly_hl7::batch::{Splitter, Wrapper};
 
 use super::*;
@@ -20,7 +19,7 @@ impl Door {
             return self.refuse(whole, "batch.too_large", &reason).await;
         }
         let bytes = whole.content.head(message_max).await?;
-        let flow = Flow::new(1, None, whole.collected());
+        let flow = Flow::new(1, None, whole.collected(self.tells_others(whole)));
         let Sifted { bytes, good, bad } = self.sift(whole, bytes, &flow).await?;
         if let Some(reason) = bad.filter(|_| whole.inbound.batch.on_bad == OnBad::RefuseAll) {
             return self.refuse(whole, "batch.refused", &reason).await;
@@ -32,8 +31,7 @@ impl Door {
                 return Err(Away::NotStored);
             }
         }
-        record::finish(&self.receiver.store, whole.id, "", "").await?;
-        Ok(Ended::Stored(flow.collected(), whole.sizes()))
+        self.finish(whole, flow.collected()).await
     }
 
     /// Looks at each message; what is bad is kept by itself, unless all of it will be refused.
@@ -90,33 +88,24 @@ impl Door {
 
     /// The whole as one message, routed by what its envelope says.
     fn publish_batch(&self, whole: &Interchange, bytes: Vec<u8>, reply: Reply) -> Result<(), Away> {
-        let current = self.receiver.running.load_full();
-        let (port, location) = self.find(&current)?;
-        let peer = whole.peer_at(0);
-        let arrival = Arrival {
-            current: &current,
-            port,
-            location,
-            peer: &peer,
-            id: self.receiver.store.ids().message(),
-        };
         let message = Message::parse(bytes).map_err(|_| Away::NotStored)?;
+        self.arrive_at(WHOLE, whole, |arrival| self.publish_as_one(message, whole, arrival, reply))
+    }
+
+    fn publish_as_one(&self, message: Message, whole: &Interchange, arrival: &Arrival<'_>, reply: Reply) {
+        let Arrival { current, port, location, peer, .. } = *arrival;
         let header = message.header();
         let rules = &current.configuration.rules;
         let mut properties = promote::promote(rules, &message, port, location, whole.party.as_deref(), &[]);
-        for name in ["hl7.type", "hl7.event", "hl7.structure", "hl7.version", "patient.id"] {
-            properties.set(name, "");
-        }
-        properties.set("batch.kind", whole.found.survey.envelope.word());
-        properties.set("batch.control_id", header.control_id.as_str());
-        let source = source_key(&arrival, whole.party.as_deref());
+        describe_batch(&mut properties, whole.found.survey.envelope.word(), &header.control_id);
+        let source = source_key(arrival, whole.party.as_deref());
         let place = message_box::Arrival { message: arrival.id, order_source: &source };
         let routes = current.routes(&properties, place);
         let incoming = Incoming {
             id: arrival.id,
             body: Bytes::from_owner(Whole(message.clone())),
             parsed: Some(message),
-            source: self.source(&arrival),
+            source: self.source(arrival),
             parent: None,
             party: whole.party.clone(),
             message_type: BATCH_TYPE.to_owned(),
@@ -139,12 +128,20 @@ impl Door {
             settles: Settles::default(),
             config_version: current.configuration.version,
         };
-        self.submit(incoming, &arrival, move |published| match published {
+        self.submit(incoming, arrival, move |published| match published {
             Ok(_) => reply.answer(Answer::Nothing),
             Err(_) => reply.not_stored(Answer::Nothing),
         });
-        Ok(())
     }
+}
+
+/// A batch that is one message is routed by what its envelope says: it has no type, no event and no patient.
+pub(super) fn describe_batch(properties: &mut Properties, kind: &str, control_id: &str) {
+    for name in ["hl7.type", "hl7.event", "hl7.structure", "hl7.version", "patient.id"] {
+        properties.set(name, "");
+    }
+    properties.set("batch.kind", kind);
+    properties.set("batch.control_id", control_id);
 }
 
 /// What a batch is once the bad messages are out of it.
