@@ -216,13 +216,7 @@ pub fn help_desk(contact: &Contact) -> Option<String> {
 }
 
 fn internal_error() -> Finding {
-    Finding {
-        path: String::new(),
-        code: 207,
-        severity: Severity::Error,
-        text: "could not be stored now; send it again later".to_owned(),
-        class: Class::Limit,
-    }
+    Finding::new(Class::Limit, "", 207, "could not be stored now; send it again later")
 }
 
 fn wish(header: &Header, settings: &Acknowledgment) -> Wish {

@@ -31,7 +31,7 @@ use crate::parked;
 use crate::pipeline::resolve_party::Resolved;
 use crate::pipeline::{decode, disassemble, parse, promote, resolve_party, validate};
 use crate::store::Store;
-use crate::tracking::Detail;
+use crate::tracking::{Detail, Found};
 use chrono::{DateTime, FixedOffset, Utc};
 use orderly_hl7::acknowledge::{AckCode, read_answer, unreadable_finding};
 use orderly_hl7::{Class, Finding, Header, Message, Severity};
@@ -198,7 +198,7 @@ impl Door {
             sha256: [0; 32],
             remote: arrival.peer.remote(),
             answer: answered.to_owned(),
-            findings: known.findings.iter().map(told).collect(),
+            findings: known.findings.iter().map(Found::from).collect(),
             to: routes.iter().map(|route| route.subscriber).collect(),
         };
         let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
@@ -291,11 +291,7 @@ fn judge(findings: &[Finding], is_unknown: bool, rule: UnknownParty) -> (Verdict
 }
 
 fn finding(path: &str, severity: Severity, text: &str) -> Finding {
-    Finding { path: path.to_owned(), code: 204, severity, text: text.to_owned(), class: Class::Header }
-}
-
-fn told(finding: &Finding) -> (String, u16, String) {
-    (finding.path.clone(), finding.code, finding.text.clone())
+    Finding { severity, ..Finding::new(Class::Header, path, 204, text) }
 }
 
 fn message_type(header: &Header) -> String {

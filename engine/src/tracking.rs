@@ -4,6 +4,7 @@
 //! of operators hand entries to [`record`].
 
 use chrono::{DateTime, Utc};
+use orderly_hl7::{Class, Finding, Level, ProfileRevision, Severity};
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
@@ -155,8 +156,8 @@ pub enum Detail {
         remote: String,
         /// Acknowledgment code it was answered with once this was committed.
         answer: String,
-        /// Findings: path, code of table 0357, text.
-        findings: Vec<(String, u16, String)>,
+        /// What is wrong or odd in it.
+        findings: Vec<Found>,
         /// Subscribers that got it.
         to: Vec<i32>,
     },
@@ -233,6 +234,39 @@ pub enum Detail {
         /// Hash of what the person was shown.
         snapshot_sha256: Option<[u8; 32]>,
     },
+}
+
+/// A finding as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    /// The place, as `PID-3.1`; a segment id or empty when no field is meant.
+    pub path: String,
+    /// Code of table 0357; 0 for repairs.
+    pub code: u16,
+    /// Without any value of the message.
+    pub text: String,
+    /// As the site's verdict on its class left it.
+    pub severity: Severity,
+    /// What kind of finding it is: the key of `validation.findings`.
+    pub class: Class,
+    /// The level of validation that found it.
+    pub level: Level,
+    /// The profile that asks for it; none where the standard does.
+    pub profile: Option<ProfileRevision>,
+}
+
+impl From<&Finding> for Found {
+    fn from(finding: &Finding) -> Self {
+        Self {
+            path: finding.path.clone(),
+            code: finding.code,
+            text: finding.text.clone(),
+            severity: finding.severity,
+            class: finding.class,
+            level: finding.level,
+            profile: finding.profile.clone(),
+        }
+    }
 }
 
 /// A step that ran in a turn.

@@ -1,6 +1,10 @@
 //! What is wrong or odd in one message, told with a path and a code, never with the value itself.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
+
+use crate::Level;
 
 /// How bad a finding is, as ERR-4 writes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -90,6 +94,31 @@ pub struct Finding {
     /// What kind of finding it is.
     #[serde(skip)]
     pub class: Class,
+    /// The level of validation that found it; [`Level::None`] for what reading the bytes told.
+    #[serde(skip)]
+    pub level: Level,
+    /// The profile that asks for it; none where the standard does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<ProfileRevision>,
+}
+
+/// A profile as findings name it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ProfileRevision {
+    /// Its name.
+    pub name: String,
+    /// Its `revision`, as its file says it; empty where it says none.
+    pub revision: String,
+}
+
+/// `ward`, or `ward, revision 3`.
+impl fmt::Display for ProfileRevision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.revision.as_str() {
+            "" => f.write_str(&self.name),
+            revision => write!(f, "{}, revision {revision}", self.name),
+        }
+    }
 }
 
 impl Finding {
@@ -102,7 +131,17 @@ impl Finding {
             Class::Length | Class::Undeclared => Severity::Information,
             _ => Severity::Error,
         };
-        Self { path: path.into(), code, severity, text: text.into(), class }
+        let level = match class {
+            Class::Header => Level::Header,
+            Class::Structure => Level::Structure,
+            Class::Required | Class::Datatype | Class::Length | Class::Cardinality | Class::Undeclared => {
+                Level::Fields
+            }
+            Class::Table => Level::Standard,
+            Class::Profile => Level::Profile,
+            Class::Charset | Class::Repair | Class::Limit => Level::None,
+        };
+        Self { path: path.into(), code, severity, text: text.into(), class, level, profile: None }
     }
 }
 

@@ -31,7 +31,7 @@ pub mod xml;
 pub use charset::{Charset, CharsetPolicy};
 pub use delimiters::{BadDelimiters, Delimiters};
 pub use edit::{Edit, EditError};
-pub use finding::{Class, Finding, Severity, code_text};
+pub use finding::{Class, Finding, ProfileRevision, Severity, code_text};
 pub use message::{Header, Message};
 pub use parse::{Limits, ParseOptions, Unreadable};
 pub use path::{GroupPath, NUMBER_MAX, Path, PathError, SegmentId};

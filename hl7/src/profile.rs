@@ -5,6 +5,7 @@
 //! them over the facts of a version when the first message of that version is checked. A site's files are read
 //! by the loader of rules; nothing here needs them.
 
+mod condition;
 mod overlay;
 mod structure;
 
@@ -12,12 +13,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::OnceLock;
 
+pub use condition::{Condition, ConditionError};
 pub(crate) use overlay::{Asked, Overlay};
-pub use structure::{StructureError, check_structure};
+pub use structure::{StructureError, check_structure, structure_groups};
 
 use crate::dictionary::Version;
 use crate::dictionary::plan::Plan;
-use crate::{Header, SegmentId};
+use crate::{Header, ProfileRevision, SegmentId};
 
 /// Everything one profile says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,6 +28,8 @@ pub struct Declarations {
     pub name: String,
     /// For people.
     pub title: String,
+    /// Which edition of it this is, as its authors count; empty where they do not.
+    pub revision: String,
     /// Versions it is for; empty means every one.
     pub versions: Vec<Version>,
     /// Whether messages that it does not list are refused.
@@ -53,10 +57,50 @@ pub struct MessageRules {
     pub trigger_event: Option<String>,
     /// The structure to match, its own or one of the standard; none means the usual one.
     pub structure: Option<String>,
-    /// How often segments must and may be there: least, most (none is any number).
-    pub segments: Vec<(SegmentId, u32, Option<u32>)>,
+    /// What it asks of segments and groups.
+    pub parts: Vec<PartRule>,
     /// What it asks of places in these messages only.
     pub places: Vec<PlaceRule>,
+}
+
+/// What a profile asks of a segment or a group of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartRule {
+    /// The group in which it is counted, in each occurrence of that; none is the whole message.
+    pub within: Option<String>,
+    /// What is counted.
+    pub part: Part,
+    /// How often.
+    pub occurs: Occurs,
+}
+
+/// A segment or a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Segments with this id.
+    Segment(SegmentId),
+    /// Occurrences of the group with this name.
+    Group(String),
+}
+
+/// How often a part must and may be there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Occurs {
+    /// Least, and most (none is any number).
+    Times(u32, Option<u32>),
+    /// As a condition decides.
+    If(Predicate),
+}
+
+/// A usage that depends on the rest of the message: C(a/b) of the standard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Predicate {
+    /// What it depends on.
+    pub condition: Condition,
+    /// The usage where the condition holds; none is that of the standard.
+    pub holds: Option<Usage>,
+    /// The usage where it does not; none is that of the standard.
+    pub otherwise: Option<Usage>,
 }
 
 /// A segment of a site, or fields it adds to one of the standard.
@@ -120,6 +164,8 @@ pub struct PlaceRule {
     pub subcomponent: u16,
     /// Whether it must have a value.
     pub usage: Option<Usage>,
+    /// Whether it must have a value, where that depends on the rest of the message; in place of `usage`.
+    pub predicate: Option<Predicate>,
     /// Repetitions: least and most (none is any number).
     pub repeat: Option<(u16, Option<u16>)>,
     /// Characters: least and most (0 is any number).
@@ -145,6 +191,7 @@ impl PlaceRule {
             component,
             subcomponent,
             usage: None,
+            predicate: None,
             repeat: None,
             length: None,
             values: Vec::new(),
@@ -175,12 +222,11 @@ impl Declarations {
             match self.messages.iter_mut().find(same) {
                 Some(own) => {
                     own.structure = own.structure.take().or_else(|| rules.structure.clone());
-                    let kept = rules
-                        .segments
-                        .iter()
-                        .filter(|(id, ..)| own.segments.iter().all(|(own, ..)| own != id));
-                    let kept: Vec<_> = kept.copied().collect();
-                    own.segments.extend(kept);
+                    let same =
+                        |own: &PartRule, base: &PartRule| own.part == base.part && own.within == base.within;
+                    let kept = rules.parts.iter().filter(|base| own.parts.iter().all(|own| !same(own, base)));
+                    let kept: Vec<_> = kept.cloned().collect();
+                    own.parts.extend(kept);
                     own.places = later(rules.places.clone(), std::mem::take(&mut own.places));
                 }
                 None => self.messages.push(rules.clone()),
@@ -227,6 +273,11 @@ impl Profile {
     /// Its name.
     pub fn name(&self) -> &str {
         &self.declared.name
+    }
+
+    /// Its name and revision, for findings.
+    pub fn revision(&self) -> ProfileRevision {
+        ProfileRevision { name: self.declared.name.clone(), revision: self.declared.revision.clone() }
     }
 
     /// What it says.

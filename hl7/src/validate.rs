@@ -4,8 +4,10 @@
 //! profile. Business rules come after these, in orchestrations. Every finding has a class, and a site gives a
 //! verdict on each class.
 
+mod due;
 mod field;
 mod header;
+mod nearby;
 mod profile;
 mod rules;
 mod structure;
@@ -15,6 +17,8 @@ use std::collections::BTreeMap;
 
 use std::sync::Arc;
 
+pub(crate) use nearby::Nearby;
+pub(crate) use structure::groups_by;
 pub use structure::{Group, groups, has_group};
 
 use serde::{Deserialize, Serialize};
@@ -128,7 +132,7 @@ impl Validation {
 /// Everything that is wrong or odd in a message, parsing included; severities follow the verdicts, the worst
 /// findings are kept when there are too many.
 pub fn validate(message: &Message, validation: &Validation) -> Vec<Finding> {
-    let mut report = Report { validation, findings: Vec::new() };
+    let mut report = Report { validation, level: Level::None, findings: Vec::new() };
     for finding in message.findings() {
         report.push(finding.clone());
     }
@@ -136,17 +140,20 @@ pub fn validate(message: &Message, validation: &Validation) -> Vec<Finding> {
         let header = message.head();
         let profile = validation.profile.as_deref().filter(|_| validation.level >= Level::Profile);
         let rules = Rules::of(message, profile);
+        report.level = Level::Header;
         header::check(header, profile, &mut report);
+        report.level = Level::Structure;
         if validation.level >= Level::Structure
             && let Some(plan) = rules.plan_of(header)
         {
             structure::check(message, plan, rules, &mut report);
         }
+        report.level = Level::Fields;
         if validation.level >= Level::Fields {
             field::check(message, rules, &mut report);
         }
         if let Some(profile) = profile {
-            profile::check(message, profile, rules.version(), &mut report);
+            profile::check(message, profile, rules, &mut report);
         }
     }
     report.findings
@@ -199,28 +206,26 @@ impl<'r> Counts<'r> {
 /// Findings as they are collected.
 struct Report<'v> {
     validation: &'v Validation,
+    /// The one that is being checked.
+    level: Level,
     findings: Vec<Finding>,
 }
 
 impl Report<'_> {
     fn find(&mut self, class: Class, path: impl Into<String>, code: u16, text: impl Into<String>) {
         if !self.is_silent(class) {
-            self.push(Finding::new(class, path, code, text));
+            self.add(Finding::new(class, path, code, text), class == Class::Profile);
         }
     }
 
-    /// A finding whose severity is not the usual one of its class; a verdict of the site still decides.
-    fn find_as(
-        &mut self,
-        severity: Severity,
-        class: Class,
-        path: impl Into<String>,
-        code: u16,
-        text: impl Into<String>,
-    ) {
-        if !self.is_silent(class) {
-            self.push(Finding { severity, ..Finding::new(class, path, code, text) });
+    /// A finding of the level in hand. Where the profile asks for it and not the standard, it is named.
+    fn add(&mut self, mut finding: Finding, by_profile: bool) {
+        if !matches!(finding.class, Class::Table | Class::Profile) {
+            finding.level = self.level;
         }
+        let profile = self.validation.profile.as_deref().filter(|_| by_profile);
+        finding.profile = profile.map(Profile::revision);
+        self.push(finding);
     }
 
     /// Whether findings of this class are dropped anyway, so that they need not be looked for.

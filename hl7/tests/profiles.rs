@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use orderly_hl7::profile::{
-    Declarations, LocalElement, LocalSegment, LocalTable, MessageRules, PlaceRule, Profile, Usage,
+    Condition, Declarations, LocalElement, LocalSegment, LocalTable, MessageRules, Occurs, Part, PartRule,
+    PlaceRule, Predicate, Profile, Usage,
 };
 use orderly_hl7::validate::{Matching, Validation, validate};
 use orderly_hl7::{Level, Message, SegmentId, Severity};
@@ -40,6 +41,14 @@ fn beds() -> Declarations {
 
 fn rule(segment: &str, place: [u16; 3]) -> PlaceRule {
     PlaceRule::at(id(segment), place[0], place[1], place[2])
+}
+
+fn times(segment: &str, least: u32, most: Option<u32>) -> PartRule {
+    PartRule { within: None, part: Part::Segment(id(segment)), occurs: Occurs::Times(least, most) }
+}
+
+fn when(condition: &str, holds: Option<Usage>, otherwise: Option<Usage>) -> Predicate {
+    Predicate { condition: Condition::parse(condition).expect("a condition"), holds, otherwise }
 }
 
 /// Findings that are more than notes, as `path code class`.
@@ -109,6 +118,138 @@ fn a_place_can_be_required_empty_short_or_one_of_some_values() {
     check(with(&twice, [3, 0, 0], "PID"), &GOOD.replace("70001^", "2^~3^~70001^"), &[]);
 }
 
+/// Rules of a place with a condition.
+fn place_if(segment: &str, place: [u16; 3], predicate: Predicate) -> Declarations {
+    let mut changed = rule(segment, place);
+    changed.predicate = Some(predicate);
+    Declarations { places: vec![changed], ..beds() }
+}
+
+#[test]
+fn a_place_is_required_or_empty_by_a_condition() {
+    let required = |condition| place_if("PV1", [19, 0, 0], when(condition, Some(Usage::Required), None));
+    check(required("PV1-2 = I"), GOOD, &["PV1-19 101 profile"]);
+    check(required("PV1-2 in (E, I) and ZBD is present"), GOOD, &["PV1-19 101 profile"]);
+    check(required("PV1-2 = O or PID-8 = F"), GOOD, &["PV1-19 101 profile"]);
+    check(required("PV1-2 = O"), GOOD, &[]);
+    check(required("PV1-2 != I"), GOOD, &[]);
+    check(required("PV1-2 not in (O, E)"), GOOD, &["PV1-19 101 profile"]);
+    check(required("PV1-3.2 = 101 and PV1-3 is present and PV1-3.4 is blank"), GOOD, &["PV1-19 101 profile"]);
+    // Nothing is concluded from what was not sent, or deleted.
+    check(required("PV1-4 != U"), GOOD, &[]);
+    check(required("PV1-2 is present"), &GOOD.replace("PV1|1|I", "PV1|1|\"\""), &[]);
+    check(required("PV2 is blank"), GOOD, &["PV1-19 101 profile"]);
+    let forbidden = |condition| place_if("PV1", [3, 0, 0], when(condition, None, Some(Usage::Forbidden)));
+    check(forbidden("PV1-2 = O"), GOOD, &["PV1-3 199 profile"]);
+    check(forbidden("PV1-2 = I"), GOOD, &[]);
+}
+
+#[test]
+fn a_condition_counts_in_place_of_what_the_standard_requires() {
+    let nameless = GOOD.replace("Sample^Alex", "");
+    let optional = when("PID-3 is present", Some(Usage::Optional), None);
+    check(place_if("PID", [5, 0, 0], optional), &nameless, &[]);
+    let otherwise = when("PID-3 is blank", Some(Usage::Optional), None);
+    check(place_if("PID", [5, 0, 0], otherwise), &nameless, &["PID-5 101 required"]);
+    let required = when("PID-3 is present", Some(Usage::Required), None);
+    check(place_if("PID", [5, 0, 0], required), &nameless, &["PID-5 101 profile"]);
+}
+
+/// Two orders: the first with a result that is final and one that cannot be had, the second with one preliminary result.
+fn results() -> String {
+    let order = |number: u8, status: &str| format!("OBR|{number}|||1^Panel{}{status}\r", "|".repeat(21));
+    let result = |number: u8, status: &str| format!("OBX|{number}|NM|1^K||4||||||{status}\r");
+    [
+        "MSH|^~\\&|LAB|N|E|H|20250314093000||ORU^R01^ORU_R01|E1|P|2.5\rPID|1||7~8^^^^MR||S^A\r",
+        &order(1, "F"),
+        &result(1, "F"),
+        &result(2, "X"),
+        &order(2, "P"),
+        &result(1, "P"),
+        "NTE|1||A remark\r",
+    ]
+    .concat()
+}
+
+#[test]
+fn a_condition_looks_at_its_own_segment_and_repetition_and_else_at_the_nearest_before() {
+    let required = |condition| when(condition, Some(Usage::Required), None);
+    check(place_if("OBX", [6, 0, 0], required("OBX-11 = X")), &results(), &["OBX[2]-6 101 profile"]);
+    check(place_if("OBX", [6, 0, 0], required("OBR-25 = P")), &results(), &["OBX[3]-6 101 profile"]);
+    let first_two = ["OBX-6 101 profile", "OBX[2]-6 101 profile"];
+    check(place_if("OBX", [6, 0, 0], required("OBR-25 = F")), &results(), &first_two);
+    // NTE stands behind all of them; the first behind counts where none is before.
+    check(place_if("PID", [8, 0, 0], required("NTE-3 is present")), &results(), &["PID-8 101 profile"]);
+    check(place_if("PID", [3, 4, 0], required("PID-3.5 = MR")), &results(), &["PID-3[2].4 101 profile"]);
+    check(
+        place_if("PID", [3, 4, 0], required("PID-3[1].1 = 7")),
+        &results(),
+        &["PID-3.4 101 profile", "PID-3[2].4 101 profile"],
+    );
+}
+
+#[test]
+fn a_segment_or_group_is_required_or_unwanted_by_a_condition_in_the_message_or_each_group() {
+    let with = |within: Option<&str>, part, occurs| {
+        let parts = vec![PartRule { within: within.map(str::to_owned), part, occurs }];
+        Declarations {
+            messages: vec![MessageRules { message_type: "ORU".into(), parts, ..MessageRules::default() }],
+            ..beds()
+        }
+    };
+    let segment = |name: &str| Part::Segment(id(name));
+    let group = |name: &str| Part::Group(name.into());
+    let required = |condition| Occurs::If(when(condition, Some(Usage::Required), None));
+    let unwanted = |condition| Occurs::If(when(condition, None, Some(Usage::Forbidden)));
+    check(with(None, segment("PV1"), required("PID-8 is blank")), &results(), &["PV1 100 profile"]);
+    check(with(None, segment("PV1"), required("PID-8 is present")), &results(), &[]);
+    check(with(None, segment("NTE"), unwanted("PID-8 is present")), &results(), &["NTE 100 profile"]);
+    // Each result is looked at with its own fields, and those of its order.
+    let note = |condition| with(Some("OBSERVATION"), segment("NTE"), required(condition));
+    check(note("OBX-11 = X"), &results(), &["OBX[2] 100 profile"]);
+    check(note("OBX-11 = P"), &results(), &[]);
+    check(note("OBR-25 = F"), &results(), &["OBX 100 profile", "OBX[2] 100 profile"]);
+    let quiet = with(Some("OBSERVATION"), segment("NTE"), unwanted("OBX-11 = X"));
+    check(quiet, &results(), &["NTE 100 profile"]);
+    check(with(None, group("VISIT"), required("PID-8 is blank")), &results(), &[" 100 profile"]);
+    check(
+        with(Some("PATIENT_RESULT"), group("VISIT"), required("PID-8 is blank")),
+        &results(),
+        &["PID 100 profile"],
+    );
+    check(
+        with(Some("ORDER_OBSERVATION"), group("OBSERVATION"), Occurs::Times(2, None)),
+        &results(),
+        &["OBX[3] 198 profile"],
+    );
+    check(
+        with(None, group("ORDER_OBSERVATION"), unwanted("PID-8 is present")),
+        &results(),
+        &["OBR 100 profile"],
+    );
+}
+
+#[test]
+fn a_finding_by_a_condition_says_the_condition() {
+    let text = |declared| {
+        let profile = Some(Arc::new(Profile::new(declared)));
+        let validation = Validation { profile, ..Validation::at(Level::Profile) };
+        let findings = validate(&Message::parse(GOOD).unwrap(), &validation);
+        findings
+            .into_iter()
+            .filter(|finding| finding.class == orderly_hl7::Class::Profile)
+            .map(|one| one.text)
+            .collect::<Vec<_>>()
+    };
+    let required = place_if("PV1", [19, 0, 0], when("PV1-2=I", Some(Usage::Required), None));
+    assert_eq!(text(required), ["Visit Number is required by the profile when PV1-2 = I"]);
+    let forbidden = place_if("PV1", [3, 0, 0], when("PV1-2 in (O, P)", None, Some(Usage::Forbidden)));
+    assert_eq!(
+        text(forbidden),
+        ["Assigned Patient Location must be empty by the profile unless PV1-2 in (O, P)"]
+    );
+}
+
 #[test]
 fn a_rule_for_one_field_leaves_others_of_its_type_alone() {
     let mut required = rule("PID", [3, 5, 0]);
@@ -136,7 +277,7 @@ fn messages_have_rules_of_their_own() {
     let admit = MessageRules {
         message_type: "ADT".into(),
         trigger_event: Some("A01".into()),
-        segments: vec![(id("ZBD"), 1, Some(1)), (id("NK1"), 0, Some(0))],
+        parts: vec![times("ZBD", 1, Some(1)), times("NK1", 0, Some(0))],
         places: vec![place],
         ..MessageRules::default()
     };
@@ -181,6 +322,46 @@ fn a_profile_on_top_of_another_keeps_what_it_does_not_say() {
     let top =
         Declarations { name: "top".into(), places: vec![relaxed], ..Declarations::default() }.over(&base);
     check(top, GOOD, &[]);
+}
+
+#[test]
+fn a_finding_names_the_profile_that_asks_for_it_and_the_level_that_found_it() {
+    let admit = MessageRules {
+        message_type: "ADT".into(),
+        parts: vec![times("NK1", 1, None)],
+        structure: Some("ADT_ZBD".into()),
+        ..MessageRules::default()
+    };
+    let structures = BTreeMap::from([("ADT_ZBD".into(), "MSH EVN PID PV1 ZBD OBX".into())]);
+    let declared =
+        Declarations { revision: "3".into(), messages: vec![admit], structures, ..beds_required() };
+    let bad = GOOD
+        .replace("ZBD|7|", "ZBD||")
+        .replace("70001^^^NORTH^MR", "")
+        .replace("|F\r", "|U\r")
+        .replace("19800229", "1980-02");
+    let validation =
+        Validation { profile: Some(Arc::new(Profile::new(declared))), ..Validation::at(Level::Profile) };
+    let findings = validate(&Message::parse(format!("\u{feff}{bad}")).unwrap(), &validation);
+    let mut told: Vec<String> = findings
+        .iter()
+        .map(|finding| {
+            let profile = finding.profile.as_ref().map_or("the standard".to_owned(), ToString::to_string);
+            format!("{:?} {} {} by {profile}", finding.level, finding.path, finding.code)
+        })
+        .collect();
+    told.sort();
+    let expected = [
+        "Fields PID-3 101 by the standard",
+        "Fields PID-7.1 102 by the standard",
+        "Fields ZBD-1 101 by north, revision 3",
+        "None  0 by the standard",
+        "Profile NK1 100 by north, revision 3",
+        "Profile PID-19 101 by north, revision 3",
+        "Standard PID-8 103 by north, revision 3",
+        "Structure OBX 100 by north, revision 3",
+    ];
+    assert_eq!(told, expected, "{findings:#?}");
 }
 
 #[test]

@@ -13,6 +13,7 @@ use crate::diagnostic::{Diagnostic, Problems, did_you_mean, sort};
 use crate::yaml::{Codes, Keys, Node, Spanned, parse};
 
 mod place;
+mod usage;
 
 pub(crate) use place::range;
 
@@ -103,6 +104,9 @@ impl<'n, 'p> File<'n, 'p> {
         }
         if let Some(title) = self.keys.text("title", self.problems) {
             self.declared.title = title.value;
+        }
+        if let Some(revision) = self.keys.text("revision", self.problems) {
+            self.declared.revision = revision.value;
         }
         self.keys.text("like", self.problems);
         for version in self.keys.texts("versions", self.problems) {
@@ -310,18 +314,15 @@ impl<'n, 'p> File<'n, 'p> {
                     self.problems.error("R65", structure.span, text).help = help;
                 }
             }
-            let mut rules = MessageRules {
-                message_type,
-                trigger_event,
-                structure: structure.map(|structure| structure.value),
-                ..MessageRules::default()
-            };
+            let structure = structure.map(|structure| structure.value);
+            let groups = self.groups_of(&message_type, trigger_event.as_deref(), structure.as_deref());
+            let mut rules =
+                MessageRules { message_type, trigger_event, structure, ..MessageRules::default() };
             if let Some(node) = keys.get("segments") {
-                for (name, node) in node.keyed("`segments`", CODES, self.problems) {
-                    let id = self.segment_id(name);
-                    let times = self.times(node);
-                    rules.segments.extend(id.zip(times).map(|(id, (least, most))| (id, least, most)));
-                }
+                rules.parts.extend(self.segment_parts(node, &groups));
+            }
+            if let Some(node) = keys.get("groups") {
+                rules.parts.extend(self.group_parts(node, &groups));
             }
             if let Some(node) = keys.get("places") {
                 rules.places = self.places(node);
@@ -329,22 +330,6 @@ impl<'n, 'p> File<'n, 'p> {
             keys.finish(self.problems);
             self.declared.messages.push(rules);
         }
-    }
-
-    /// `required`, `forbidden`, or a range such as `1..3`.
-    fn times(&mut self, node: &Node) -> Option<(u32, Option<u32>)> {
-        let text = node.text(CODES, self.problems)?;
-        let times = match text.value.as_str() {
-            "required" => Some((1, None)),
-            "forbidden" => Some((0, Some(0))),
-            other => range(other),
-        };
-        if times.is_none() {
-            let message = format!("`{}` says not how often a segment occurs", text.value);
-            self.problems.error("R06", text.span, message).help =
-                Some("required, forbidden, or a range like 1..3, 2.. or ..5".to_owned());
-        }
-        times
     }
 }
 

@@ -3,13 +3,7 @@
 use super::*;
 
 fn finding(code: u16) -> Finding {
-    Finding {
-        path: "PID-3".into(),
-        code,
-        severity: Severity::Error,
-        text: "required field missing".into(),
-        class: Class::Required,
-    }
+    Finding::new(Class::Required, "PID-3", code, "required field missing")
 }
 
 /// MSA-1 of each answer, for a good message, one with bad content and one with a bad header.

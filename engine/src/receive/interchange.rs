@@ -401,7 +401,7 @@ impl Door {
         let bytes = whole.content.head(most).await?;
         let text = reason.to_owned();
         let class = if code == "batch.refused" { Class::Structure } else { Class::Limit };
-        let finding = Finding { path: "BHS".to_owned(), code: 199, severity: Severity::Error, text, class };
+        let finding = Finding::new(class, "BHS", 199, text);
         let (sender, receiver) = tokio::sync::oneshot::channel();
         let reply = Reply::call(move |told| drop(sender.send(told)));
         self.arrive_at(WHOLE, whole, |arrival| self.keep_unreadable(bytes, finding, code, arrival, reply))?;

@@ -55,13 +55,7 @@ impl Door {
             }
             Input::TooLarge(bytes) | Input::Frame(bytes) => {
                 let reason = "the message is larger than this location takes; its first part is kept";
-                let finding = Finding {
-                    path: String::new(),
-                    code: 199,
-                    severity: Severity::Error,
-                    text: "the message is too large".to_owned(),
-                    class: Class::Limit,
-                };
+                let finding = Finding::new(Class::Limit, "", 199, "the message is too large");
                 let inbound = arrival.location.inbound(None);
                 let control_id = arrival.id.to_string();
                 let answers = answers(inbound, None, &control_id, arrival, arrival.id);
@@ -111,7 +105,7 @@ impl Door {
                 sha256: [0; 32],
                 remote: arrival.peer.remote(),
                 answer: answered.to_owned(),
-                findings: finding.iter().map(told).collect(),
+                findings: finding.iter().map(Found::from).collect(),
                 to: Vec::new(),
             },
             settles: Settles::default(),

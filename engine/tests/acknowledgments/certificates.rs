@@ -39,7 +39,7 @@ send_ports:
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_certificate_is_shown_to_new_callers_and_a_broken_one_changes_nothing() {
     let his = Neighbour::accepting().await;
-    let town = Town::start_with(SITE, &[("his", &his)], lay_certificate).await;
+    let town = Town::start_with(SITE, &[], &[("his", &his)], lay_certificate).await;
     let port = town.address("in/mllp").await.port();
     let mut first = call(port, town.data.path()).await.unwrap();
     lay_certificate(town.data.path());

@@ -1,7 +1,8 @@
 //! Publish and subscribe with acknowledgments as messages (scenario S1).
 
-use crate::town::{Answering, LISTEN, Neighbour, Town, ack};
-use orderly_hl7::Message;
+use crate::town::{Answering, LISTEN, Neighbour, Town, ack, adt};
+use orderly_engine::tracking::{Detail, Found};
+use orderly_hl7::{Level, Message, Severity};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -148,5 +149,60 @@ async fn bad_content_is_stored_told_at_its_place_and_its_mended_copy_delivered()
     town.until("SELECT count(*) FROM parked WHERE code = 'refused'", 1).await;
     check_ack(&caller.ask(&registration(), 2).await[1], "AA");
     his.next().await;
+    town.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_finding_is_kept_with_its_severity_its_level_and_the_profile_that_asks_for_it() {
+    let his = Neighbour::accepting().await;
+    let site = format!(
+        "parties:
+  ward: {{ identify: [{{ sending_app: REG }}], inbound: {{ profile: ward, versions: ['2.3.1'] }} }}
+receive_ports:
+  in:
+    locations:
+      mllp:
+        {LISTEN}
+        validation: {{ level: profile, findings: {{ profile: warn, header: refuse }} }}
+send_ports:
+  out:
+    target: {{ mllp: {{ socket: {{ connect: $his }} }} }}
+    filter: {{ hl7.type: ADT }}
+"
+    );
+    let ward =
+        "profile: ward\nrevision: \"3\"\ntitle: Wards\nplaces:\n  PV1-3: required if PV1-2 in (I, O)\n";
+    let files = [("rules/profiles/ward.yaml", ward)];
+    let town = Town::start_with(&site, &files, &[("his", &his)], |_| {}).await;
+    let mut caller = town.caller("in/mllp").await;
+    assert_eq!(caller.send(&adt("1", "Doe^Jane")).await, "AA 1");
+    assert_eq!(caller.send(&adt("2", "Doe^Jane").replace("|2.3.1", "|2.4")).await, "AR 2");
+    let details: Vec<Option<Vec<u8>>> = sqlx::query_scalar(
+        "SELECT detail FROM tracking JOIN message ON message.id = message_id WHERE control_id IN ('1', '2') \
+         AND kind IN (1, 3) ORDER BY control_id",
+    )
+    .fetch_all(town.engine.store().pool())
+    .await
+    .unwrap();
+    let found: Vec<Vec<Found>> = details
+        .iter()
+        .map(|detail| match Detail::decode(detail.as_deref()) {
+            Some(Detail::Received { findings, .. }) => findings,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let [profile] = found[0].as_slice() else { panic!("{found:#?}") };
+    assert_eq!(
+        (profile.path.as_str(), profile.severity, profile.level),
+        ("PV1-3", Severity::Warning, Level::Profile)
+    );
+    assert_eq!(profile.text, "Assigned Patient Location is required by the profile when PV1-2 in (I, O)");
+    assert_eq!(profile.profile.as_ref().map(ToString::to_string).as_deref(), Some("ward, revision 3"));
+    let header = &found[1][0];
+    assert_eq!(
+        (header.path.as_str(), header.severity, header.level),
+        ("MSH-12.1", Severity::Error, Level::Header)
+    );
+    assert_eq!(header.profile, None);
     town.stop().await;
 }

@@ -103,12 +103,13 @@ const HEAD: &str = "site:\n  format: 1\n  name: town\n  title: Town\n  timezone:
 impl Town {
     /// Starts a site; `$name` in the text stands for the port of a neighbour.
     pub(crate) async fn start(text: &str, neighbours: &[(&str, &Neighbour)]) -> Self {
-        Self::start_with(text, neighbours, |_| {}).await
+        Self::start_with(text, &[], neighbours, |_| {}).await
     }
 
-    /// The same, with files laid into its data folder first.
+    /// The same, with other files of the site, and files laid into its data folder first.
     pub(crate) async fn start_with(
         text: &str,
+        others: &[(&str, &str)],
         neighbours: &[(&str, &Neighbour)],
         lay: impl FnOnce(&std::path::Path),
     ) -> Self {
@@ -118,7 +119,8 @@ impl Town {
         for (name, neighbour) in neighbours {
             text = text.replace(&format!("${name}"), &format!("127.0.0.1:{}", neighbour.port));
         }
-        let files: Files = [("site.yaml".to_owned(), Arc::from(text.as_bytes()))].into_iter().collect();
+        let others = others.iter().map(|(path, text)| ((*path).to_owned(), Arc::from(text.as_bytes())));
+        let files: Files = others.chain([("site.yaml".to_owned(), Arc::from(text.as_bytes()))]).collect();
         let configuration =
             Configuration::compile(&files, &Environment::local(), 1).unwrap_or_else(|mistakes| {
                 panic!("{}", mistakes.iter().map(ToString::to_string).collect::<String>())

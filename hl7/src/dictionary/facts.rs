@@ -151,6 +151,11 @@ pub(crate) struct CodeSet {
 }
 
 impl CodeSet {
+    /// Whether a profile brought or changed it.
+    pub(crate) fn is_local(&self) -> bool {
+        matches!(self.name, Cow::Owned(_))
+    }
+
     /// Whether nobody lists its codes, so that each is taken.
     pub(crate) fn is_open(&self) -> bool {
         self.ids.is_empty() && self.local.is_empty()

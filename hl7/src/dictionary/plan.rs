@@ -35,6 +35,11 @@ impl PlanNode {
 }
 
 impl Plan {
+    /// Whether a profile brought it.
+    pub(crate) fn is_local(&self) -> bool {
+        matches!(self.name, Cow::Owned(_))
+    }
+
     pub(crate) fn of(structure: Structure) -> Self {
         let mut plan = Self { name: Cow::Borrowed(structure.name()), nodes: Vec::new() };
         structure.nodes().for_each(|node| plan.add(node));

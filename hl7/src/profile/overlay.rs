@@ -1,6 +1,6 @@
 //! A profile laid over the facts of one version.
 
-use super::{Declarations, LocalElement, MessageRules, PlaceRule, Usage};
+use super::{Declarations, LocalElement, MessageRules, PlaceRule, Predicate, Usage};
 use crate::dictionary::Version;
 use crate::dictionary::facts::{Check, CodeSet, Facts, Flags, LOCAL, NOTHING, label, local_label};
 
@@ -9,6 +9,8 @@ use crate::dictionary::facts::{Check, CodeSet, Facts, Flags, LOCAL, NOTHING, lab
 pub(crate) struct Asked {
     pub(crate) required: bool,
     pub(crate) forbidden: bool,
+    /// Decides over the two above.
+    pub(crate) predicate: Option<Predicate>,
     /// Repetitions.
     pub(crate) least: u16,
     pub(crate) most: Option<u16>,
@@ -211,8 +213,13 @@ impl Overlay {
         if let Some(usage) = rule.usage {
             asked.required = usage == Usage::Required;
             asked.forbidden = usage == Usage::Forbidden;
+            asked.predicate = None;
             check.flags.set(Flags::REQUIRED, false);
             check.flags.set(Flags::WITHDRAWN, false);
+        }
+        if let Some(predicate) = &rule.predicate {
+            (asked.required, asked.forbidden) = (false, false);
+            asked.predicate = Some(predicate.clone());
         }
         if let Some((least, most)) = rule.repeat {
             (asked.least, asked.most) = (least, most);

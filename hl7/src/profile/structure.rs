@@ -31,6 +31,16 @@ pub fn check_structure(text: &str) -> Result<(), StructureError> {
     parse("", text).map(drop)
 }
 
+/// The names of the groups of a structure as people write it; for loaders.
+///
+/// # Errors
+///
+/// Says where and why it is none.
+pub fn structure_groups(text: &str) -> Result<Vec<String>, StructureError> {
+    let groups = parse("", text)?.nodes.into_iter().filter(|node| node.kind == Kind::Group);
+    Ok(groups.map(|node| node.name.into_owned()).collect())
+}
+
 pub(super) fn parse(name: &str, text: &str) -> Result<Plan, StructureError> {
     let mut reader = Reader { text, at: 0, nodes: Vec::new() };
     reader.items(None, 0)?;

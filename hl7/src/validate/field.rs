@@ -7,12 +7,14 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
+use super::due::Due;
+use super::nearby::{Here, Nearby};
 use super::rules::Rules;
 use super::{Report, value};
 use crate::dictionary::facts::{Check, Flags, Form, LOCAL, NOTHING};
-use crate::profile::Asked;
+use crate::profile::{Asked, Usage};
 use crate::segment::{Reading, Split};
-use crate::{Class, Level, Message, Segment, Value};
+use crate::{Class, Finding, Level, Message, Segment, Value};
 
 /// Whether a text is a value type of OBX-2 in any version, table 0125.
 #[rustfmt::skip]
@@ -46,6 +48,7 @@ pub(super) fn check(message: &Message, rules: Rules<'_>, report: &mut Report<'_>
         segment: first,
         place: Place::default(),
         told: None,
+        near: Nearby::new(message),
         report,
     };
     for segment in std::iter::once(first).chain(segments) {
@@ -141,6 +144,8 @@ struct Walk<'c, 'm, 'r, 'v> {
     place: Place,
     /// The type that the last OBX-2 named.
     told: Option<(&'m [u8], Option<Check>)>,
+    /// What conditions of the profile see.
+    near: Nearby<'m>,
     report: &'c mut Report<'v>,
 }
 
@@ -148,6 +153,15 @@ impl<'m, 'r> Walk<'_, 'm, 'r, '_> {
     fn find(&mut self, class: Class, code: u16, text: String) {
         let path = self.place.path(self.segment.id());
         self.report.find(class, path, code, text);
+    }
+
+    /// As `find`, by the profile where it declares what is checked.
+    fn find_of(&mut self, check: &Check, class: Class, code: u16, text: String) {
+        if self.report.is_silent(class) {
+            return;
+        }
+        let finding = Finding::new(class, self.place.path(self.segment.id()), code, text);
+        self.report.add(finding, self.rules.is_local(check));
     }
 
     fn bytes(&self, raw: &'m [u8]) -> Bytes<'m> {
@@ -191,18 +205,35 @@ impl<'m, 'r> Walk<'_, 'm, 'r, '_> {
         }
     }
 
+    /// What the profile asks here and now: the usage, and the words for why.
+    fn due(&mut self, check: &Check) -> Due<'r> {
+        let Some(asked) = self.rules.asked(check) else { return Due::default() };
+        let Some(predicate) = &asked.predicate else {
+            let usage = match () {
+                () if asked.required => Some(Usage::Required),
+                () if asked.forbidden => Some(Usage::Forbidden),
+                () => None,
+            };
+            return Due { usage, why: None };
+        };
+        let repetition = (self.place.field, self.place.repetition);
+        let near = self.near.at(Here { segment: self.segment.index(), repetition, group: None });
+        predicate.decide(near)
+    }
+
     fn empty(&mut self, number: usize, check: &Check) {
-        if check.flags.has(Flags::REQUIRED) {
+        self.place.at(number, 0, 0, 0);
+        let due = self.due(check);
+        // What a condition says counts in place of what the standard requires.
+        if check.flags.has(Flags::REQUIRED) && (due.usage.is_none() || due.why.is_none()) {
             // OBX-2 and 5 may be empty by the status in OBX-11; OBX-4 is conditional where the facts of 2.8 say required.
             let empty_result = &self.segment.span.id == b"OBX" && matches!(number, 2 | 4 | 5);
             if !empty_result {
-                self.place.at(number, 0, 0, 0);
-                self.find(Class::Required, 101, format!("{} is required", self.rules.name(check)));
+                self.find_of(check, Class::Required, 101, format!("{} is required", self.rules.name(check)));
             }
         }
-        if check.rule != NOTHING && self.rules.asked(check).is_some_and(|asked| asked.required) {
-            self.place.at(number, 0, 0, 0);
-            self.lacking(check);
+        if due.usage == Some(Usage::Required) {
+            self.lacking(check, due);
         }
     }
 
@@ -216,9 +247,9 @@ impl<'m, 'r> Walk<'_, 'm, 'r, '_> {
         }
         self.place.at(number, 0, 0, 0);
         let asked = self.rules.asked(check);
-        if asked.is_some_and(|asked| asked.forbidden) {
-            let text = format!("{} must be empty by the profile", self.rules.name(check));
-            return self.find(Class::Profile, 199, text);
+        let due = self.due(check);
+        if due.usage == Some(Usage::Forbidden) {
+            return self.unwanted(check, due);
         }
         if check.flags.has(Flags::WITHDRAWN) {
             let text = format!("{} is no longer used in this version", self.rules.name(check));
@@ -248,7 +279,7 @@ impl<'m, 'r> Walk<'_, 'm, 'r, '_> {
         let most = if check.form == Form::Varies { 0 } else { usize::from(check.most) };
         if most > 0 && self.split(field, REPETITION).skip(most).any(|raw| !self.bytes(raw).is_blank()) {
             let text = format!("{} may occur {most} times at most", self.rules.name(check));
-            self.find(Class::Cardinality, 198, text);
+            self.find_of(check, Class::Cardinality, 198, text);
         }
         let Some(asked) = asked else { return };
         let count = self.split(field, REPETITION).filter(|raw| !self.bytes(raw).is_blank()).count();
@@ -293,7 +324,7 @@ impl<'m, 'r> Walk<'_, 'm, 'r, '_> {
             let codes = if told.is_some() { NOTHING } else { check.codes };
             self.leaf(first, kind, codes, None);
             if single && self.split(repetition, COMPONENT).nth(1).is_some() {
-                self.find(Class::Undeclared, 102, format!("type {} has no components", name(self)));
+                self.find_of(kind, Class::Undeclared, 102, format!("type {} has no components", name(self)));
             }
             return;
         }
@@ -318,16 +349,17 @@ impl<'m, 'r> Walk<'_, 'm, 'r, '_> {
         if components.any(|extra| !self.bytes(extra).is_blank()) {
             self.place.component = row.len() + 1;
             let text = format!("type {} has {} components in this version", name(self), row.len());
-            self.find(Class::Undeclared, 102, text);
+            self.find_of(kind, Class::Undeclared, 102, text);
         }
     }
 
     fn missing_component(&mut self, part: &Check) {
-        if part.flags.has(Flags::REQUIRED) {
-            self.find(Class::Required, 101, format!("{} is required", self.rules.name(part)));
+        let due = self.due(part);
+        if part.flags.has(Flags::REQUIRED) && due.usage.is_none() {
+            self.find_of(part, Class::Required, 101, format!("{} is required", self.rules.name(part)));
         }
-        if part.rule != NOTHING && self.rules.asked(part).is_some_and(|asked| asked.required) {
-            return self.lacking(part);
+        if due.usage == Some(Usage::Required) {
+            return self.lacking(part, due);
         }
         // A part of it that the profile requires is missing too.
         if part.row != NOTHING && part.row >= LOCAL {
@@ -339,9 +371,14 @@ impl<'m, 'r> Walk<'_, 'm, 'r, '_> {
         }
     }
 
-    fn lacking(&mut self, check: &Check) {
-        let text = format!("{} is required by the profile", self.rules.name(check));
+    fn lacking(&mut self, check: &Check, due: Due<'_>) {
+        let text = format!("{} is required by the profile{}", self.rules.name(check), due.reason());
         self.find(Class::Profile, 101, text);
+    }
+
+    fn unwanted(&mut self, check: &Check, due: Due<'_>) {
+        let text = format!("{} must be empty by the profile{}", self.rules.name(check), due.reason());
+        self.find(Class::Profile, 199, text);
     }
 
     fn component(&mut self, component: Bytes<'m>, repetition: Bytes<'m>, part: &Check, field: &Check) {
@@ -379,8 +416,9 @@ impl<'m, 'r> Walk<'_, 'm, 'r, '_> {
 
     /// What the standard requires inside a component is not asked for: senders leave it out everywhere.
     fn missing_subcomponent(&mut self, inner: &Check) {
-        if inner.rule != NOTHING && self.rules.asked(inner).is_some_and(|asked| asked.required) {
-            self.lacking(inner);
+        let due = self.due(inner);
+        if due.usage == Some(Usage::Required) {
+            self.lacking(inner, due);
         }
     }
 
@@ -393,7 +431,7 @@ impl<'m, 'r> Walk<'_, 'm, 'r, '_> {
         let Some(text) = self.text(leaf) else { return };
         if let Some(what) = value::lacks(kind.form, &text) {
             let text = format!("type {} asks for {what}", self.rules.datatype_name(kind));
-            self.find(Class::Datatype, 102, text);
+            self.find_of(kind, Class::Datatype, 102, text);
         }
         if !looked_up || self.rules.codes(codes).contains(&text) {
             return;
@@ -402,8 +440,12 @@ impl<'m, 'r> Walk<'_, 'm, 'r, '_> {
         let foreign = repetition.and_then(|repetition| self.split(repetition, COMPONENT).nth(2));
         let foreign = foreign.map(|raw| self.bytes(raw)).and_then(|raw| self.text(raw));
         if foreign.is_none_or(|system| system.starts_with(b"HL7")) {
-            let text = format!("the code is not in table {}", self.rules.codes(codes).name);
-            self.find(Class::Table, 103, text);
+            let codes = self.rules.codes(codes);
+            let text = format!("the code is not in table {}", codes.name);
+            if !self.report.is_silent(Class::Table) {
+                let finding = Finding::new(Class::Table, self.place.path(self.segment.id()), 103, text);
+                self.report.add(finding, codes.is_local() || self.rules.is_local(kind));
+            }
         }
     }
 
@@ -449,7 +491,7 @@ impl<'m, 'r> Walk<'_, 'm, 'r, '_> {
         let most = check.length as usize;
         if most > 0 && repetition.raw.len() > most && self.characters(repetition) > most {
             let text = format!("{} may have {most} characters", self.rules.name(check));
-            self.find(Class::Length, 104, text);
+            self.find_of(check, Class::Length, 104, text);
         }
     }
 
@@ -461,8 +503,9 @@ impl<'m, 'r> Walk<'_, 'm, 'r, '_> {
     fn asked(&mut self, bytes: Bytes<'m>, check: &Check) {
         let Some(asked) = self.rules.asked(check) else { return };
         let name = self.rules.name(check);
-        if asked.forbidden {
-            return self.find(Class::Profile, 199, format!("{name} must be empty by the profile"));
+        let due = self.due(check);
+        if due.usage == Some(Usage::Forbidden) {
+            return self.unwanted(check, due);
         }
         if bytes.is_delete() {
             return;

@@ -52,6 +52,11 @@ impl<'p> Rules<'p> {
         self.overlay.and_then(|overlay| overlay.asked(check.rule))
     }
 
+    /// Whether the profile declares what is checked, so that what is wrong with it is the profile's to say.
+    pub(crate) fn is_local(self, check: &Check) -> bool {
+        self.overlay.is_some() && is_local_label(check.label).is_some()
+    }
+
     pub(crate) fn name(self, check: &Check) -> &'p str {
         self.label(check).0
     }

@@ -13,7 +13,7 @@ use super::rules::Rules;
 use super::{Matching as Manner, Report};
 use crate::dictionary::Kind;
 use crate::dictionary::plan::Plan;
-use crate::{Class, Message, Severity};
+use crate::{Class, Finding, Message, Severity};
 
 pub(super) fn check(message: &Message, plan: &Plan, rules: Rules<'_>, report: &mut Report<'_>) {
     let strict = report.validation.matching == Manner::Strict;
@@ -62,12 +62,13 @@ pub(super) fn check(message: &Message, plan: &Plan, rules: Rules<'_>, report: &m
             ),
         };
         let severity = if strict { Severity::Error } else { lenient };
-        report.find_as(severity, class, place(), code, text);
+        report.add(Finding { severity, ..Finding::new(class, place(), code, text) }, plan.is_local());
     }
     matching.close(0);
     for missing in matching.missing {
         let anchor = plan.nodes[usize::from(missing.anchor)].name.as_ref();
-        report.find(Class::Structure, anchor, 100, plan.missing_text(missing.node));
+        let finding = Finding::new(Class::Structure, anchor, 100, plan.missing_text(missing.node));
+        report.add(finding, plan.is_local());
     }
 }
 

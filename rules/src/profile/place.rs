@@ -2,13 +2,11 @@
 
 use orderly_hl7::Path;
 use orderly_hl7::dictionary::Version;
-use orderly_hl7::profile::{PlaceRule, Usage};
+use orderly_hl7::profile::PlaceRule;
 
+use super::usage::Asks;
 use super::{CODES, File};
 use crate::yaml::{Keys, Node, Spanned};
-
-const USAGES: [(&str, Usage); 3] =
-    [("required", Usage::Required), ("optional", Usage::Optional), ("forbidden", Usage::Forbidden)];
 
 impl File<'_, '_> {
     pub(super) fn places(&mut self, node: &Node) -> Vec<PlaceRule> {
@@ -20,11 +18,13 @@ impl File<'_, '_> {
         let mut rule = self.path(name)?;
         // `PID-8: required` is the short form.
         if node.as_text().is_some() {
-            rule.usage = usage(node.word(&USAGES.map(|(word, _)| word), CODES, self.problems)?);
+            self.ask(&mut rule, node)?;
             return Some(rule);
         }
         let keys = Keys::open(node, "what is asked of a place", CODES, self.problems)?;
-        rule.usage = keys.word("usage", &USAGES.map(|(word, _)| word), self.problems).and_then(usage);
+        if let Some(node) = keys.get("usage") {
+            self.ask(&mut rule, node);
+        }
         if let Some((least, most)) = self.range(&keys, "length") {
             rule.length = Some((least, most.unwrap_or(0)));
         }
@@ -49,6 +49,14 @@ impl File<'_, '_> {
         rule.raw = keys.bool("raw", self.problems).unwrap_or_default();
         keys.finish(self.problems);
         Some(rule)
+    }
+
+    fn ask(&mut self, rule: &mut PlaceRule, node: &Node) -> Option<()> {
+        match self.usage(node)? {
+            Asks::Always(usage) => rule.usage = Some(usage),
+            Asks::If(predicate) => rule.predicate = Some(predicate),
+        }
+        Some(())
     }
 
     fn range(&mut self, keys: &Keys<'_>, key: &'static str) -> Option<(u32, Option<u32>)> {
@@ -101,20 +109,20 @@ impl File<'_, '_> {
     }
 
     /// Whether a place is declared, here or in one of the versions.
-    fn exists(&self, rule: &PlaceRule) -> bool {
+    pub(super) fn exists(&self, rule: &PlaceRule) -> bool {
         let said = [&self.declared, self.base];
         let mut local = said.iter().filter_map(|said| said.segments.get(&rule.segment));
         if let Some(field) = local.find_map(|segment| segment.fields.get(&rule.field)) {
-            return self.versions.iter().any(|version| self.inside(*version, &field.datatype, rule));
+            return self.versions.iter().any(|version| self.type_has(*version, &field.datatype, rule));
         }
         self.versions.iter().any(|version| {
             let row = version.segment(rule.segment.as_str());
             let field = row.and_then(|row| row.element(usize::from(rule.field)));
-            field.is_some_and(|field| self.inside(*version, field.datatype(), rule))
+            field.is_some_and(|field| self.type_has(*version, field.datatype(), rule))
         })
     }
 
-    fn inside(&self, version: Version, datatype: &str, rule: &PlaceRule) -> bool {
+    fn type_has(&self, version: Version, datatype: &str, rule: &PlaceRule) -> bool {
         let Some(component) = self.part(version, datatype, rule.component) else { return false };
         rule.component == 0 || self.part(version, &component, rule.subcomponent).is_some()
     }
@@ -135,10 +143,6 @@ impl File<'_, '_> {
             None => (at == 1).then(|| datatype.to_owned()),
         }
     }
-}
-
-fn usage(word: &str) -> Option<Usage> {
-    USAGES.iter().find(|(known, _)| *known == word).map(|(_, usage)| *usage)
 }
 
 /// `1..20`, `..20`, `2..` or `5`: least, and most unless there is no end.

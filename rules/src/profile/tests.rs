@@ -98,6 +98,71 @@ fn mistakes_are_told_with_their_place() {
     refused("length: ..2", "length: 3..2", &["profiles/ward.yaml:12:61 R05"]);
 }
 
+const CARE: &str = "profile: care
+revision: \"3\"
+title: What depends on the visit
+segments:
+  ZBD: { fields: { 1: { name: Number, type: NM } } }
+places:
+  PV1-3: required if PV1-2 = I
+  PV1-45: { usage: \"forbidden unless PV1-36 is present\" }
+  PID-8: required if PV1-2 in (I, E) and ZBD-1 is present else optional
+messages:
+  ORU^R01:
+    segments: { OBSERVATION.NTE: required if OBX-11 = X, PV1: required if PV2 is present }
+    groups: { PATIENT_RESULT.VISIT: required if PID-18 is present, PATIENT_RESULT: 1..2 }
+";
+
+#[test]
+fn what_is_asked_can_depend_on_the_message() {
+    let (profiles, found) = read_all(&files(&[("care", CARE)]));
+    assert!(found.is_empty(), "{found:#?}");
+    let told = |message: &str| -> Vec<String> {
+        let profile = Some(Arc::clone(&profiles["care"]));
+        let validation = Validation { profile, ..Validation::at(Level::Profile) };
+        let findings = validate(&Message::parse(message).unwrap(), &validation);
+        let told = findings.iter().filter_map(|one| Some((one, one.profile.as_ref()?)));
+        told.map(|(finding, profile)| format!("{} {} {profile}", finding.path, finding.code)).collect()
+    };
+    let admit = "MSH|^~\\&|REG|N|E|H|20250314093000||ADT^A01^ADT_A01|E1|P|2.5\rEVN|A01|2025\r\
+        PID|1||7^^^NORTH^MR||Sample^Alex||19800229|F\rPV1|1|I|W^1\r";
+    assert_eq!(told(admit), [""; 0]);
+    assert_eq!(told(&admit.replace("|I|W^1", "|I|")), ["PV1-3 101 care, revision 3"]);
+    assert_eq!(told(&admit.replace("|I|W^1", "|O|")), [""; 0]);
+    let discharged = format!("|O|{}2025", "|".repeat(42));
+    assert_eq!(told(&admit.replace("|I|W^1", &discharged)), ["PV1-45 199 care, revision 3"]);
+    let bed = admit.replace("|F\r", "|\r") + "ZBD|1\r";
+    assert_eq!(told(&bed), ["PID-8 101 care, revision 3"]);
+    let result = "MSH|^~\\&|L|N|E|H|2025||ORU^R01^ORU_R01|E1|P|2.5\rPID|1||7||S^A|||||||||||||4711\r\
+        OBR|1|||1^P\rOBX|1|NM|1^K||||||||X\rOBX|2|NM|1^K||4||||||F\r";
+    assert_eq!(told(result), ["OBX 100 care, revision 3", "PID 100 care, revision 3"]);
+}
+
+#[test]
+fn bad_conditions_are_told_with_their_place() {
+    for (from, to, expected) in [
+        ("required if PV1-2 = I\n", "required when PV1-2 = I\n", "7:19 R67"),
+        ("required if PV1-2 = I\n", "requird if PV1-2 = I\n", "7:10 R06"),
+        ("required if PV1-2 = I\n", "required if PV1-2 is there\n", "7:31 R67"),
+        ("required if PV1-2 = I\n", "required if PV1-99 = I\n", "7:22 R67"),
+        ("required if PV1-2 = I\n", "required if PV1-2 = I and ZZZ is present\n", "7:36 R67"),
+        ("PV1-36 is present", "PV1-36 = present or", "8:57 R67"),
+        ("else optional", "else perhaps", "9:64 R67"),
+        ("ZBD-1 is", "ZBD-2 is", "9:42 R67"),
+        ("OBSERVATION.NTE", "OBSERVATIONS.NTE", "12:17 R65"),
+        ("PATIENT_RESULT: 1..2", "PATIENT: few", "13:77 R06"),
+        ("PATIENT_RESULT.VISIT", "PATIENT_RESULT.VISITS", "13:15 R65"),
+    ] {
+        assert!(CARE.contains(from), "{from}");
+        let (profiles, found) = read_all(&files(&[("care", &CARE.replacen(from, to, 1))]));
+        let told: Vec<String> =
+            found.iter().map(|one| format!("{}:{} {}", one.line, one.column, one.code)).collect();
+        assert_eq!(told, [expected], "{found:#?}");
+        assert!(found.iter().all(|one| one.help.is_some()), "{found:#?}");
+        assert!(profiles.is_empty());
+    }
+}
+
 #[test]
 fn fields_name_types_and_tables_that_are_there() {
     for (from, to, code) in [

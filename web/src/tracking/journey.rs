@@ -3,10 +3,11 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use orderly_engine::ids::{InstanceId, MessageId, TaskId};
-use orderly_engine::tracking::{AnswerTrace, Detail, Kind};
+use orderly_engine::tracking::{AnswerTrace, Detail, Found, Kind};
 use orderly_engine::view::outcome::NOT_AWAITED;
 use orderly_engine::view::suspended::cause_title;
 use orderly_engine::view::tracking::{Entry, Journey, TaskLine};
+use orderly_hl7::Severity;
 
 use super::telling::{self, StepLine, code_words};
 use crate::names::words;
@@ -196,9 +197,7 @@ impl Telling<'_> {
                 }
                 let remote = if remote.is_empty() { String::new() } else { format!("From {remote}, ") };
                 line.notes.push(format!("{remote}sha256 {}…", super::hash_text(&sha256[..6])));
-                line.notes.extend(
-                    findings.iter().map(|(path, code, text)| format!("Finding at {path}: {text} ({code})")),
-                );
+                line.notes.extend(findings.iter().map(finding_note));
             }
             Detail::Repeat { same_content, remote } => {
                 line.text = if *same_content {
@@ -349,6 +348,19 @@ fn not_awaited(entry: &Entry) -> bool {
 }
 
 /// `work.resumed laboratory` as people say it.
+/// What was found, how bad it is, and whose rule it is when it is not the standard's.
+fn finding_note(found: &Found) -> String {
+    let Found { path, code, text, .. } = found;
+    let severity = match found.severity {
+        Severity::Error => "Error",
+        Severity::Warning => "Warning",
+        Severity::Information => "Note",
+    };
+    let place = if path.is_empty() { String::new() } else { format!(" at {path}") };
+    let profile = found.profile.as_ref().map(|profile| format!(", profile {profile}")).unwrap_or_default();
+    format!("{severity}{place}: {text} ({code}{profile})")
+}
+
 fn action_words(action: &str, object: &str) -> String {
     let what = match action {
         "work.resumed" | "instance.resumed" => "goes on",

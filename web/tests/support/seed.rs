@@ -5,7 +5,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use orderly_engine::audit::sha256;
 use orderly_engine::ids::{IdSource, InstanceId, MessageId, TaskId};
 use orderly_engine::store::Store;
-use orderly_engine::tracking::{self, AnswerTrace, Detail, Entry, Kind, Made, Step};
+use orderly_engine::tracking::{self, AnswerTrace, Detail, Entry, Found, Kind, Made, Step};
+use orderly_hl7::{Class, Finding};
 use sqlx::{AssertSqlSafe, PgPool};
 
 pub const RESULT: &[u8] =
@@ -143,7 +144,12 @@ impl Writer<'_> {
                 sha256: sha256(body),
                 remote: "10.4.2.17:49211".into(),
                 answer: "AA".into(),
-                findings: vec![("OBX-8".into(), 103, "value is not in its table".into())],
+                findings: vec![Found::from(&Finding::new(
+                    Class::Table,
+                    "OBX-8",
+                    103,
+                    "value is not in its table",
+                ))],
                 to,
             },
         )

@@ -121,7 +121,7 @@ impl Door {
                 sha256: [0; 32],
                 remote: peer.remote(),
                 answer: String::new(),
-                findings: whole.found.survey.findings.iter().map(told).collect(),
+                findings: whole.found.survey.findings.iter().map(Found::from).collect(),
                 to: routes.iter().map(|route| route.subscriber).collect(),
             },
             routes,
