@@ -3,6 +3,7 @@
 //! A view of patient data is recorded before its content is sent; when that fails, nothing is shown.
 //! Rates are those of people, so the rows take turns under one advisory lock.
 
+use crate::crash_point::Point as _;
 use chrono::{DateTime, SubsecRound, Utc};
 use sha2::{Digest, Sha256};
 use sqlx::{PgConnection, PgPool};
@@ -70,7 +71,7 @@ pub struct Recorded {
 pub async fn record(pool: &PgPool, entry: Entry<'_>) -> Result<i64, sqlx::Error> {
     let mut tx = pool.begin().await?;
     let number = record_in(&mut tx, entry).await?;
-    tx.commit().await?;
+    tx.commit().point("access: record").await?;
     Ok(number)
 }
 

@@ -6,6 +6,7 @@ mod gather;
 
 use crate::audit::Patrol;
 use crate::configuration::{AlertRule, AlertWhen, Alerts, Configuration, Severity};
+use crate::crash_point::Point as _;
 use crate::current::Running;
 use crate::mail::{self, Letter};
 use crate::port::Ports;
@@ -142,6 +143,7 @@ impl Watch {
             self.store.clock().now()
         )
         .execute(self.store.pool())
+        .point("alert: open")
         .await?;
         if opened.rows_affected() > 0 {
             tracing::warn!(alert.rule = rule.name, object, "Alert {}: {text}", rule.name);
@@ -152,6 +154,7 @@ impl Watch {
     async fn close(&self, id: i64, now: DateTime<Utc>) -> Result<(), Error> {
         sqlx::query!("UPDATE alert SET closed_at = $2 WHERE id = $1 AND closed_at IS NULL", id, now)
             .execute(self.store.pool())
+            .point("alert: close")
             .await?;
         Ok(())
     }

@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
 
+use crate::crash_point::Point as _;
 use crate::store::{Error, Store};
 
 mod anchor;
@@ -165,6 +166,7 @@ impl Chain {
             purpose.name()
         )
         .fetch_one(connection)
+        .point("audit: open a chain")
         .await?;
         Ok(Self { id, number: 0, head: ORIGIN })
     }
@@ -223,6 +225,7 @@ impl Chain {
     pub(crate) async fn close(self, connection: &mut PgConnection) -> Result<(), Error> {
         sqlx::query!("UPDATE audit_chain SET last = $2 WHERE id = $1", self.id, self.number)
             .execute(connection)
+            .point("audit: close a chain")
             .await?;
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! One form, one action: the same key again gives the answer of the first time.
 
+use crate::crash_point::Point as _;
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 
@@ -37,7 +38,7 @@ pub async fn begin(
         now
     )
     .execute(pool)
-    .await?;
+    .point("form: begin").await?;
     if written.rows_affected() == 1 {
         return Ok(Submission::First);
     }
@@ -59,7 +60,10 @@ pub async fn begin(
 ///
 /// Those of the database.
 pub async fn finish(pool: &PgPool, key: &str, answer: &str) -> Result<(), sqlx::Error> {
-    sqlx::query!("UPDATE form_submission SET answer = $2 WHERE key = $1", key, answer).execute(pool).await?;
+    sqlx::query!("UPDATE form_submission SET answer = $2 WHERE key = $1", key, answer)
+        .execute(pool)
+        .point("form: finish")
+        .await?;
     Ok(())
 }
 
@@ -69,6 +73,9 @@ pub async fn finish(pool: &PgPool, key: &str, answer: &str) -> Result<(), sqlx::
 ///
 /// Those of the database.
 pub async fn abandon(pool: &PgPool, key: &str) -> Result<(), sqlx::Error> {
-    sqlx::query!("DELETE FROM form_submission WHERE key = $1 AND answer = ''", key).execute(pool).await?;
+    sqlx::query!("DELETE FROM form_submission WHERE key = $1 AND answer = ''", key)
+        .execute(pool)
+        .point("form: abandon")
+        .await?;
     Ok(())
 }

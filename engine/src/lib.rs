@@ -9,6 +9,7 @@ pub mod capability;
 pub mod clock;
 pub(crate) mod collect;
 pub mod configuration;
+mod crash_point;
 pub mod current;
 pub mod delivery;
 pub mod directory;

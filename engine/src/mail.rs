@@ -6,6 +6,7 @@ mod limit;
 pub mod render;
 
 use crate::configuration::{Configuration, MailSecurity, MailServer, SiteClass};
+use crate::crash_point::Point as _;
 use crate::current::Running;
 use crate::store::{Error, Store, Tx};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -170,7 +171,7 @@ pub async fn look(store: &Store, configuration: &Configuration, data: &Path) -> 
                 continue;
             }
         };
-        match transport.send(composed).await {
+        match transport.send(composed).point("mail: hand over").await {
             Ok(_) => {
                 let now = store.clock().now();
                 let ids: Vec<i64> = letter.rows.iter().map(|row| row.id).collect();
@@ -180,6 +181,7 @@ pub async fn look(store: &Store, configuration: &Configuration, data: &Path) -> 
                     now
                 )
                 .execute(store.pool())
+                .point("mail: note sent")
                 .await?;
                 sent += 1;
             }
@@ -216,6 +218,7 @@ async fn take(store: &Store) -> Result<Vec<Taken>, Error> {
         MAILS_MAX
     )
     .fetch_all(store.pool())
+    .point("mail: take")
     .await?;
     let mails = rows.into_iter().map(|row| {
         let mail = OutgoingMail {
@@ -243,6 +246,7 @@ async fn again(store: &Store, mail: i64, attempt: i32, permanent: bool) -> Resul
     let due_at = store.clock().now() + wait(attempt, rand::random());
     sqlx::query!("UPDATE outgoing_mail SET due_at = $2 WHERE id = $1", mail, due_at)
         .execute(store.pool())
+        .point("mail: again later")
         .await?;
     Ok(())
 }
@@ -258,6 +262,7 @@ async fn give_up(store: &Store, mail: i64, reason: &str) -> Result<(), Error> {
     tracing::error!(mail.id = mail, reason, "A mail is given up");
     sqlx::query!("UPDATE outgoing_mail SET failed = $2 WHERE id = $1", mail, reason)
         .execute(store.pool())
+        .point("mail: give up")
         .await?;
     Ok(())
 }

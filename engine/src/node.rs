@@ -13,6 +13,7 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::{Chain, Purpose};
+use crate::crash_point::Point as _;
 use crate::ids::IdSource;
 use crate::store::{Error, Store};
 
@@ -145,6 +146,7 @@ impl Node {
             self.epoch
         )
         .fetch_optional(self.store.pool())
+        .point("node: heartbeat")
         .await?;
         let Some(now) = hit else {
             tracing::error!(
@@ -211,7 +213,7 @@ impl Node {
             self.slot
         )
         .fetch_all(self.store.pool())
-        .await?;
+        .point("node: declare dead").await?;
         for slot in ended {
             tracing::warn!(node.slot = slot, "Node {slot} is gone");
         }
@@ -371,7 +373,7 @@ async fn take_slot(session: &mut PgConnection) -> Result<(i16, i64), Error> {
             i32::try_from(std::process::id()).unwrap_or_default()
         )
         .fetch_one(&mut *session)
-        .await?;
+        .point("node: take a slot").await?;
         return Ok((slot, epoch));
     }
     Err(Error::Inconsistent { table: "node", column: "slot", row: "no slot can be taken".to_owned() })

@@ -26,6 +26,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::audit::{Chain, Purpose};
 use crate::configuration::Configuration;
+use crate::crash_point::Point as _;
 use crate::current::Running;
 use crate::lane::{Item, Lanes};
 use crate::node::{Claimed, Node};
@@ -477,7 +478,7 @@ impl Mover {
             text
         )
         .execute(&mut self.connection)
-        .await;
+        .point("orchestrate: suspend").await;
         if let Err(error) = hit {
             tracing::error!(error = &error as &dyn std::error::Error, "Could not suspend an instance");
         }

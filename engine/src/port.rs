@@ -5,6 +5,7 @@ use crate::adapter::folder::Inlet;
 use crate::adapter::mllp::{ConnectionTotal, Counters, Listener, tls};
 use crate::clock::Clock;
 use crate::configuration::{Configuration, LocationLimits, MllpReceive, PortState, ReceiveAdapter};
+use crate::crash_point::Point as _;
 use crate::current::{Current, Running};
 use crate::directory::SubscriberKind;
 use crate::orchestrate::Worker;
@@ -373,6 +374,7 @@ impl Ports {
             &column(3),
         )
         .execute(self.store.pool())
+        .point("port: write rates")
         .await;
         if let Err(error) = written {
             tracing::warn!(error = &error as &dyn std::error::Error, "Could not write the rates of ports");
@@ -434,6 +436,7 @@ pub(crate) async fn set_held_by_answer(store: &Store, name: &str, reason: &str) 
         reason
     )
     .execute(store.pool())
+    .point("port: hold after an answer")
     .await?;
     Ok(())
 }
@@ -452,6 +455,7 @@ pub(crate) async fn count_other_content(store: &Store, location: &str) -> Result
         store.slot()
     )
     .execute(store.pool())
+    .point("port: count other content")
     .await?;
     Ok(())
 }

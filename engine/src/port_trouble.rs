@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 
+use crate::crash_point::Point as _;
 use crate::send::breaker::Standing;
 use crate::store::{Error, Store};
 
@@ -86,7 +87,7 @@ async fn write(store: &Store, troubles: &[Trouble]) -> Result<(), Error> {
         &text(|one| one.text.clone()),
     )
     .execute(store.pool())
-    .await?;
+    .point("port: note troubles").await?;
     Ok(())
 }
 

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::access;
 use crate::configuration::RetentionClass;
+use crate::crash_point::Point as _;
 use crate::current::Running;
 use crate::ids::first_at;
 use crate::store::{self, Store};
@@ -179,8 +180,8 @@ async fn archive(store: &Store, day: &Day, file: &Path) -> Result<(u64, [u8; 32]
         out.write_all(&bytes).await.map_err(failed)?;
     }
     out.flush().await.map_err(failed)?;
-    out.into_inner().sync_all().await.map_err(failed)?;
-    tokio::fs::rename(&part, file).await.map_err(failed)?;
+    out.into_inner().sync_all().point("retention: sync an archive").await.map_err(failed)?;
+    tokio::fs::rename(&part, file).point("retention: name an archive").await.map_err(failed)?;
     // The first line names the columns.
     Ok((lines.ended.saturating_sub(1), hash.finalize().into()))
 }

@@ -13,6 +13,7 @@ pub use inlet::Inlet;
 pub use name::{NameFacts, file_name};
 pub use outlet::{WriteError, write};
 
+use crate::crash_point::around;
 use std::io;
 use std::path::Path;
 
@@ -28,7 +29,7 @@ pub(crate) fn make_own(data: &Path, path: &str) {
 
 /// Brings a folder's entries to disk, after a file in it was made, renamed or removed.
 fn sync_folder(path: &Path) -> io::Result<()> {
-    std::fs::File::open(path)?.sync_all()
+    around("folder: sync", || std::fs::File::open(path)?.sync_all())
 }
 
 /// Moves a file, also to another file system. What is there under the name stays, and the moved one gets `mark` in its
@@ -39,13 +40,13 @@ fn move_file(from: &Path, folder: &Path, name: &str, mark: &str) -> io::Result<(
     if to.try_exists()? {
         to = folder.join(format!("{mark}-{name}"));
     }
-    match std::fs::rename(from, &to) {
+    match around("folder: move away", || std::fs::rename(from, &to)) {
         Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
             let part = folder.join(format!(".{mark}.part"));
             std::fs::copy(from, &part)?;
             std::fs::File::open(&part)?.sync_all()?;
-            std::fs::rename(&part, &to)?;
-            std::fs::remove_file(from)?;
+            around("folder: move away", || std::fs::rename(&part, &to))?;
+            around("folder: remove what was moved", || std::fs::remove_file(from))?;
         }
         moved => moved?,
     }

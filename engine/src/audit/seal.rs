@@ -11,6 +11,7 @@ use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use serde::{Deserialize, Serialize};
 
 use super::Hash;
+use crate::crash_point::around;
 
 /// The key, in the data folder; only the account of the server may read it.
 const KEY_FILE: &str = "audit.key";
@@ -62,14 +63,13 @@ impl Key {
                 let made = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new())
                     .map_err(|_| unreadable(&"the system gave no random bytes"))?;
                 std::fs::create_dir_all(data).map_err(failed)?;
-                let mut file = OpenOptions::new()
-                    .write(true)
-                    .create_new(true)
-                    .mode(0o600)
-                    .open(&path)
-                    .map_err(failed)?;
-                file.write_all(made.as_ref()).and_then(|()| file.sync_all()).map_err(failed)?;
-                made.as_ref().to_vec()
+                match keep(&path, made.as_ref()) {
+                    // Another process was faster: its key is the one.
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                        std::fs::read(&path).map_err(failed)?
+                    }
+                    kept => kept.map(|()| made.as_ref().to_vec()).map_err(failed)?,
+                }
             }
             Err(error) => return Err(failed(error)),
         };
@@ -181,8 +181,19 @@ impl AnchorFile {
         }
         let mut file =
             OpenOptions::new().append(true).create(true).mode(0o640).open(&self.path).map_err(failed)?;
-        file.write_all(text.as_bytes()).and_then(|()| file.sync_data()).map_err(failed)
+        around("audit: append anchors", || file.write_all(text.as_bytes()).and_then(|()| file.sync_data()))
+            .map_err(failed)
     }
+}
+
+/// Writes a key under another name and then gives it its own, so that a crash leaves a whole key or none.
+fn keep(path: &Path, key: &[u8]) -> io::Result<()> {
+    let part = path.with_extension(format!("{}.part", std::process::id()));
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
+    around("audit: write a key", || file.write_all(key).and_then(|()| file.sync_all()))?;
+    let linked = around("audit: name a key", || std::fs::hard_link(&part, path));
+    around("audit: remove the temporary name", || std::fs::remove_file(&part))?;
+    linked
 }
 
 /// Bytes as hexadecimal digits.

@@ -13,6 +13,7 @@ use super::batch::{Batch, Context};
 use super::columns::{KeptColumns, RangeColumns};
 use super::{Done, Shared, UNCONFIRMED_MAX};
 use crate::audit::{Chain, Purpose};
+use crate::crash_point::Point as _;
 use crate::lane::{Item, Range};
 use crate::store::{Error, unless_empty};
 use crate::tracking::Rows;
@@ -488,7 +489,7 @@ impl Committer {
             &work.detail as _,
         )
         .fetch_one(&mut self.connection)
-        .await?;
+        .point("deliver").await?;
         if !batch.entries.is_empty() {
             self.chain.advance(&block);
         }

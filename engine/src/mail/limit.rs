@@ -2,6 +2,7 @@
 
 use super::Taken;
 use super::render::OutgoingMail;
+use crate::crash_point::Point as _;
 use crate::store::{Error, Store};
 use chrono::TimeDelta;
 use std::collections::{BTreeMap, HashMap};
@@ -81,6 +82,7 @@ async fn hold(store: &Store, ids: &[i64]) -> Result<(), Error> {
         due_at
     )
     .execute(store.pool())
+    .point("mail: hold")
     .await?;
     tracing::info!(mails = ids.len(), "Mails above the limit of their recipients wait to be summed up");
     Ok(())

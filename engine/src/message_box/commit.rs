@@ -10,6 +10,7 @@ use super::publish::Request;
 use super::repeat::{First, is_known_key, sort_out, split_repeats};
 use super::{DuplicateKey, Error, Incoming, Published, SettledRows};
 use crate::audit::{Chain, Purpose};
+use crate::crash_point::Point as _;
 use crate::lane::{Item, Lanes};
 use crate::notice::{Notice, Notices};
 use crate::parked;
@@ -228,7 +229,7 @@ impl Committer {
             unless_empty(&columns.item_code) as _,
         )
         .fetch_one(&mut self.connection)
-        .await?;
+        .point("publish").await?;
         self.chain.advance(&block);
         metrics::histogram!("orderly_transaction_seconds", "transaction" => "publish")
             .record(begun.elapsed().as_secs_f64());

@@ -8,6 +8,7 @@ use orderly_orchestrations::State;
 
 use super::plan::{Live, PendingMail, Plan, Stand};
 use super::{Moved, Mover};
+use crate::crash_point::Point as _;
 use crate::delivery::RangeColumns;
 use crate::ids::TaskId;
 use crate::lane::{Item, Range};
@@ -278,7 +279,7 @@ impl Mover {
             &work.detail as _,
         )
         .fetch_one(&mut self.connection)
-        .await?;
+        .point("orchestrate").await?;
         if !plan.entries.is_empty() {
             self.chain.advance(&block);
         }

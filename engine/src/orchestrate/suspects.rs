@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use sqlx::PgConnection;
 
 use super::{BATCH_MAX, Moved};
+use crate::crash_point::Point as _;
 use crate::lane::Lanes;
 use crate::node::Claimed;
 use crate::store::Error;
@@ -137,7 +138,7 @@ impl Suspects {
             &tokens
         )
         .fetch_all(connection)
-        .await?;
+        .point("orchestrate: begin a suspect").await?;
         Ok(ended.into_iter().any(|ended| ended >= ENDED_MAX))
     }
 
@@ -162,7 +163,7 @@ impl Suspects {
             &tokens
         )
         .execute(connection)
-        .await?;
+        .point("orchestrate: finish a suspect").await?;
         Ok(())
     }
 }

@@ -7,6 +7,7 @@ mod password;
 mod session;
 mod sign_in;
 
+use crate::crash_point::Point as _;
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 
@@ -101,7 +102,7 @@ pub async fn enrol(
             now
         )
         .execute(pool)
-        .await?;
+        .point("people: enrol").await?;
         added += written.rows_affected() as usize;
     }
     Ok(added)
@@ -139,6 +140,7 @@ pub async fn set_password(
     let hash = passwords.hash(password).await?;
     sqlx::query!("UPDATE person SET password_hash = $2, changed_at = $3 WHERE id = $1", person, hash, now)
         .execute(pool)
+        .point("people: set a password")
         .await?;
     session::end_all(pool, person, by, now).await
 }
@@ -157,6 +159,7 @@ pub async fn set_roles(
 ) -> Result<(), Error> {
     sqlx::query!("UPDATE person SET roles = $2, changed_at = $3 WHERE id = $1", person, roles, now)
         .execute(pool)
+        .point("people: set roles")
         .await?;
     session::end_all(pool, person, by, now).await
 }
@@ -169,6 +172,7 @@ pub async fn set_roles(
 pub async fn disable(pool: &PgPool, person: &str, by: &str, now: DateTime<Utc>) -> Result<(), Error> {
     sqlx::query!("UPDATE person SET disabled = true, changed_at = $2 WHERE id = $1", person, now)
         .execute(pool)
+        .point("people: disable")
         .await?;
     session::end_all(pool, person, by, now).await
 }

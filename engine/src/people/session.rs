@@ -1,5 +1,6 @@
 //! Who is signed in: rows with the SHA-256 of the cookie's token, never the token.
 
+use crate::crash_point::Point as _;
 use chrono::{DateTime, TimeDelta, Utc};
 use sha2::{Digest, Sha256};
 use sqlx::PgPool;
@@ -105,6 +106,7 @@ pub(super) async fn start(
         now + limits.absolute
     )
     .execute(pool)
+    .point("session: start")
     .await?;
     sqlx::query!(
         "UPDATE session
@@ -120,6 +122,7 @@ pub(super) async fn start(
         id
     )
     .execute(pool)
+    .point("session: end the oldest")
     .await?;
     Ok((id, token))
 }
@@ -161,6 +164,7 @@ pub async fn signed_in(
     if seen == Seen::Person && (now - row.seen_at).num_seconds() >= SEEN_STEP_SECONDS {
         sqlx::query!("UPDATE session SET seen_at = $2 WHERE id = $1 AND seen_at < $2", row.session, now)
             .execute(pool)
+            .point("session: seen")
             .await?;
     }
     let person = Person {
@@ -183,6 +187,7 @@ pub async fn signed_in(
 pub async fn lock(pool: &PgPool, session: i64, now: DateTime<Utc>) -> Result<(), Error> {
     sqlx::query!("UPDATE session SET locked_at = $2 WHERE id = $1 AND locked_at IS NULL", session, now)
         .execute(pool)
+        .point("session: lock")
         .await?;
     Ok(())
 }
@@ -195,6 +200,7 @@ pub async fn lock(pool: &PgPool, session: i64, now: DateTime<Utc>) -> Result<(),
 pub async fn unlock(pool: &PgPool, session: i64, now: DateTime<Utc>) -> Result<(), Error> {
     sqlx::query!("UPDATE session SET locked_at = NULL, seen_at = $2 WHERE id = $1", session, now)
         .execute(pool)
+        .point("session: unlock")
         .await?;
     Ok(())
 }
@@ -251,6 +257,7 @@ pub async fn end_own(pool: &PgPool, person: &str, which: Which, now: DateTime<Ut
         keep
     )
     .execute(pool)
+    .point("session: end own")
     .await?;
     Ok(ended.rows_affected())
 }
@@ -279,6 +286,7 @@ pub async fn end(pool: &PgPool, session: i64, by: &str, now: DateTime<Utc>) -> R
         now
     )
     .execute(pool)
+    .point("session: end")
     .await?;
     Ok(())
 }
@@ -292,6 +300,7 @@ pub(super) async fn end_all(pool: &PgPool, person: &str, by: &str, now: DateTime
         now
     )
     .execute(pool)
+    .point("session: end all")
     .await?;
     Ok(())
 }

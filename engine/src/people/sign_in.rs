@@ -6,6 +6,7 @@ use sqlx::PgPool;
 use super::password::PASSWORD_BYTES_MAX;
 use super::{Error, Passwords, Person, SessionLimits, session};
 use crate::access;
+use crate::crash_point::Point as _;
 
 /// Failures count for so long.
 const WINDOW_MINUTES: i64 = 15;
@@ -123,6 +124,7 @@ async fn check(pool: &PgPool, passwords: &Passwords, attempt: Attempt<'_>) -> Re
     // other, and no more than the limit get through. A right password takes its failures away again.
     sqlx::query!("INSERT INTO sign_in_failure (at, person, address) VALUES ($1, $2, $3)", now, name, address)
         .execute(pool)
+        .point("sign in: note a failure")
         .await?;
     if let Some(minutes) = too_many(pool, name, address, now, 1).await? {
         return Ok(Checked::Later { minutes });
@@ -154,7 +156,10 @@ async fn check(pool: &PgPool, passwords: &Passwords, attempt: Attempt<'_>) -> Re
     let fits = passwords.fits(password, stored).await? && !too_long;
     match person {
         Some(person) if fits => {
-            sqlx::query!("DELETE FROM sign_in_failure WHERE person = $1", name).execute(pool).await?;
+            sqlx::query!("DELETE FROM sign_in_failure WHERE person = $1", name)
+                .execute(pool)
+                .point("sign in: forget failures")
+                .await?;
             Ok(Checked::Right(person))
         }
         _ => Ok(Checked::Wrong),

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use crate::crash_point::Point as _;
 use crate::delivery::{Outcome, SendWork};
 use crate::store::{Error, Store};
 
@@ -44,6 +45,7 @@ pub(super) async fn begin(store: &Store, work: &SendWork) -> Result<(), Error> {
         store.clock().now()
     )
     .execute(store.pool())
+    .point("intent: begin")
     .await?;
     if work.sequence % TIDY_EVERY == 0 {
         sqlx::query!(
@@ -55,6 +57,7 @@ pub(super) async fn begin(store: &Store, work: &SendWork) -> Result<(), Error> {
             work.sequence - BEHIND
         )
         .execute(store.pool())
+        .point("intent: clear")
         .await?;
     }
     Ok(())

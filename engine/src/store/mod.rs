@@ -15,6 +15,7 @@ use sqlx::{ConnectOptions, Connection, PgConnection, Postgres, Transaction};
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
+use crate::crash_point::Point as _;
 use crate::ids::IdSource;
 use crate::tracking;
 
@@ -370,11 +371,12 @@ impl Tx {
     /// # Errors
     ///
     /// After an error that is not [`Error::surely_not_committed`] the outcome is unknown.
+    #[expect(clippy::disallowed_methods, reason = "this is the one with crash points around it")]
     pub async fn commit(mut self) -> Result<(), Error> {
         // The chain lock comes last in every transaction, behind the lane locks: no deadlock between the two.
         let entries = std::mem::take(&mut self.entries);
         tracking::write_record(&self.store, &mut self.transaction, &entries).await?;
-        self.transaction.commit().await?;
+        self.transaction.commit().point(self.name).await?;
         let took = self.begun.elapsed();
         metrics::histogram!("orderly_transaction_seconds", "transaction" => self.name)
             .record(took.as_secs_f64());

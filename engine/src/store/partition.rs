@@ -1,6 +1,7 @@
 //! Partitions of message, duplicate, tracking and work, made before they are needed; work and receive keys are dropped
 //! when nobody needs them any more.
 
+use crate::crash_point::Point as _;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -53,6 +54,7 @@ async fn make(store: &Store, days: i32, hours: i32) -> Result<i32, Error> {
         hours
     )
     .fetch_one(store.pool())
+    .point("partition: make")
     .await?;
     Ok(made)
 }
@@ -67,9 +69,11 @@ pub async fn drop_passed(store: &Store) -> Result<i32, Error> {
     let now = store.clock().now();
     let mut dropped = sqlx::query_scalar!(r#"SELECT drop_passed_keys($1) AS "dropped!""#, now)
         .fetch_one(store.pool())
+        .point("partition: drop keys")
         .await?;
     while sqlx::query_scalar!("SELECT drop_passed_work($1, $2)", now, HOURS_KEPT)
         .fetch_one(store.pool())
+        .point("partition: drop work")
         .await?
         .is_some()
     {

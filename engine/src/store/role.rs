@@ -3,6 +3,7 @@
 //! The user of the database address owns the tables. Each connection but the one that brings the schema up to date gives
 //! those rights up at its start (`role` is a setting of the connection).
 
+use crate::crash_point::Point as _;
 use sqlx::PgConnection;
 
 use super::Error;
@@ -18,8 +19,10 @@ pub(super) async fn ensure(owner: &mut PgConnection) -> Result<(), Error> {
             return Err(Error::NoEngineRole { user: user(owner).await? });
         }
     }
-    let granted =
-        sqlx::query_scalar!(r#"SELECT grant_engine_rights() AS "tables!""#).fetch_one(&mut *owner).await;
+    let granted = sqlx::query_scalar!(r#"SELECT grant_engine_rights() AS "tables!""#)
+        .fetch_one(&mut *owner)
+        .point("schema: grant rights")
+        .await;
     match granted.map_err(Error::from) {
         Ok(tables) => tracing::debug!(tables, "Gave the engine its rights"),
         Err(error) if error.sql_state().as_deref() == Some("42501") => {

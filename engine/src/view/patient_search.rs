@@ -1,5 +1,6 @@
 //! Searches by patient: the patient id is kept here for a while, and addresses hold an opaque id only.
 
+use crate::crash_point::Point as _;
 use chrono::{DateTime, TimeDelta, Utc};
 use sha2::{Digest, Sha256};
 use sqlx::PgPool;
@@ -12,6 +13,7 @@ pub async fn keep(pool: &PgPool, patient: &str, person: &str, now: DateTime<Utc>
     let id: String = rand::random::<[u8; 10]>().iter().map(|byte| format!("{byte:02x}")).collect();
     sqlx::query!("DELETE FROM patient_search WHERE at < $1", now - TimeDelta::hours(KEPT_HOURS))
         .execute(pool)
+        .point("patient search: forget")
         .await?;
     sqlx::query!(
         "INSERT INTO patient_search (id, person, patient, at)
@@ -22,6 +24,7 @@ pub async fn keep(pool: &PgPool, patient: &str, person: &str, now: DateTime<Utc>
         now
     )
     .execute(pool)
+    .point("patient search: keep")
     .await?;
     Ok(id)
 }

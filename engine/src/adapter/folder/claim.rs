@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime};
 
 use crate::configuration::{AfterFile, FileOrder, FolderReceive};
+use crate::crash_point::around;
 
 use super::{move_file, sync_folder};
 
@@ -91,7 +92,7 @@ impl Folder {
         let folder = self.path.join(CLAIMED);
         std::fs::create_dir_all(&folder)?;
         let path = folder.join(format!("{id:016x}-{name}"));
-        match std::fs::rename(self.path.join(name), &path) {
+        match around("folder: claim", || std::fs::rename(self.path.join(name), &path)) {
             Ok(()) => {
                 sync_folder(&folder)?;
                 Ok(Some(Claimed { id, name: name.to_owned(), path }))
@@ -124,7 +125,7 @@ impl Folder {
         let mark = crate::ids::MessageId(file.id).to_string();
         match &self.settings.after {
             AfterFile::Delete => {
-                std::fs::remove_file(&file.path)?;
+                around("folder: remove", || std::fs::remove_file(&file.path))?;
                 sync_folder(&self.path.join(CLAIMED))
             }
             AfterFile::Move(None) => move_file(&file.path, &self.path.join(DONE), &file.name, &mark),
@@ -136,7 +137,8 @@ impl Folder {
     pub(super) fn set_aside(&self, file: &Claimed, reason: &str) -> io::Result<()> {
         let folder = self.path.join(FAILED);
         std::fs::create_dir_all(&folder)?;
-        std::fs::write(folder.join(format!("{}.reason.txt", file.name)), format!("{reason}\n"))?;
+        let name = folder.join(format!("{}.reason.txt", file.name));
+        around("folder: write a reason", || std::fs::write(name, format!("{reason}\n")))?;
         move_file(&file.path, &folder, &file.name, &crate::ids::MessageId(file.id).to_string())
     }
 }

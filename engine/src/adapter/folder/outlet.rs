@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 
 use super::sync_folder;
 use crate::configuration::{FileWrite, FolderSend};
+use crate::crash_point::around;
 
 /// Why a file could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -72,11 +73,11 @@ impl Writing {
     fn write(&self, temporary: &Path, content: mpsc::Receiver<Option<Bytes>>) -> Result<(), WriteError> {
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(temporary)?;
         receive(&mut file, content)?;
-        file.sync_all()?;
+        around("folder: sync a file", || file.sync_all())?;
         drop(file);
         let path = self.folder.join(&self.name);
         match self.settings.write {
-            FileWrite::Replace => std::fs::rename(temporary, &path)?,
+            FileWrite::Replace => around("folder: name a file", || std::fs::rename(temporary, &path))?,
             FileWrite::Append => append(temporary, &path)?,
             FileWrite::Create => create(temporary, &path)?,
         }
@@ -97,7 +98,7 @@ fn receive(file: &mut File, mut content: mpsc::Receiver<Option<Bytes>>) -> Resul
 
 /// Gives the file its name unless that is taken. A link cannot replace, whoever is faster.
 fn create(temporary: &Path, path: &Path) -> Result<(), WriteError> {
-    match std::fs::hard_link(temporary, path) {
+    match around("folder: name a file", || std::fs::hard_link(temporary, path)) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             if !same_content(temporary, path)? {
@@ -111,11 +112,11 @@ fn create(temporary: &Path, path: &Path) -> Result<(), WriteError> {
                     return Err(WriteError::Exists);
                 }
             } else {
-                return Ok(std::fs::rename(temporary, path)?);
+                return Ok(around("folder: name a file", || std::fs::rename(temporary, path))?);
             }
         }
     }
-    Ok(std::fs::remove_file(temporary)?)
+    Ok(around("folder: remove the temporary name", || std::fs::remove_file(temporary))?)
 }
 
 fn same_content(one: &Path, other: &Path) -> io::Result<bool> {
@@ -137,10 +138,11 @@ fn same_content(one: &Path, other: &Path) -> io::Result<bool> {
 fn append(temporary: &Path, path: &Path) -> Result<(), WriteError> {
     let mut to = OpenOptions::new().create(true).append(true).open(path)?;
     let before = to.metadata()?.len();
-    let copied = io::copy(&mut File::open(temporary)?, &mut to).and_then(|_| to.sync_all());
+    let copied = io::copy(&mut File::open(temporary)?, &mut to)
+        .and_then(|_| around("folder: sync a file", || to.sync_all()));
     if let Err(error) = copied {
         to.set_len(before)?;
         return Err(error.into());
     }
-    Ok(std::fs::remove_file(temporary)?)
+    Ok(around("folder: remove the temporary name", || std::fs::remove_file(temporary))?)
 }

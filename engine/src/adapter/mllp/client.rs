@@ -2,6 +2,7 @@
 
 use super::outlet::frame_into;
 use crate::configuration::{CallerTls, MllpSend};
+use crate::crash_point::Point as _;
 use arc_swap::ArcSwap;
 use orderly_hl7::mllp::{Deframer, FrameLimits, Marks};
 use rustls_pki_types::ServerName;
@@ -141,9 +142,9 @@ impl Client {
         frame_into(&mut self.framed, payload, &self.settings.framing);
         let write = async {
             match &mut self.socket {
-                Socket::Plain(stream) => stream.write_all(&self.framed).await,
+                Socket::Plain(stream) => stream.write_all(&self.framed).point("mllp: write a message").await,
                 Socket::Tls(stream) => {
-                    stream.write_all(&self.framed).await?;
+                    stream.write_all(&self.framed).point("mllp: write a message").await?;
                     stream.flush().await
                 }
             }

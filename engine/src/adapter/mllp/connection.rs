@@ -3,6 +3,7 @@
 use super::listener::Shared;
 use super::outlet::{Outlet, is_commit};
 use super::{Input, Peer, PeerCertificate, Taken};
+use crate::crash_point::{Point as _, around};
 use orderly_hl7::mllp::{self, Deframer, FrameError};
 use sha2::{Digest, Sha256};
 use std::cell::RefCell;
@@ -129,7 +130,7 @@ impl Socket {
             match self {
                 Self::Plain(stream) => write_shared(stream, &bytes).await,
                 Self::Tls { stream, .. } => {
-                    stream.write_all(&bytes).await?;
+                    stream.write_all(&bytes).point("mllp: write an answer").await?;
                     stream.flush().await
                 }
             }
@@ -155,7 +156,7 @@ impl Socket {
 async fn write_shared(stream: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         stream.writable().await?;
-        match stream.try_write(bytes) {
+        match around("mllp: write an answer", || stream.try_write(bytes)) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(count) => bytes = &bytes[count..],
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}

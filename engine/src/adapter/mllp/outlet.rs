@@ -4,6 +4,7 @@
 //! connection wakes up only when the socket takes no more, when it waits for room, or when it has to close.
 
 use crate::configuration::Framing;
+use crate::crash_point::around;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -221,7 +222,7 @@ impl Outlet {
     fn write_now(&self, state: &mut State) {
         let Some(socket) = self.direct.as_ref().filter(|_| !state.writing) else { return };
         while !state.unwritten.is_empty() {
-            match socket.try_write(&state.unwritten) {
+            match around("mllp: write an answer", || socket.try_write(&state.unwritten)) {
                 Ok(0) | Err(_) => return,
                 Ok(count) => {
                     self.wrote(count);

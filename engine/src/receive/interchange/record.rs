@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::{Away, Door, Interchange};
+use crate::crash_point::Point as _;
 use crate::store::Store;
 
 /// A row that this node may work on.
@@ -75,7 +76,7 @@ pub(super) async fn open(door: &Door, whole: &Interchange) -> Result<Opened, Awa
         store.clock().now()
     )
     .fetch_optional(store.pool())
-    .await?;
+    .point("interchange: open").await?;
     let row = row.ok_or(Away::Elsewhere)?;
     Ok(Opened { id: whole.id, checked: row.checked, code: row.code })
 }
@@ -89,7 +90,10 @@ pub(super) async fn done(store: &Store, id: i64) -> Result<HashSet<i32>, Away> {
 }
 
 pub(super) async fn note_checked(store: &Store, id: i64) -> Result<(), Away> {
-    sqlx::query!("UPDATE interchange SET checked = true WHERE id = $1", id).execute(store.pool()).await?;
+    sqlx::query!("UPDATE interchange SET checked = true WHERE id = $1", id)
+        .execute(store.pool())
+        .point("interchange: note checked")
+        .await?;
     Ok(())
 }
 
@@ -103,6 +107,6 @@ pub(super) async fn finish(store: &Store, id: i64, code: &str, reason: &str) -> 
         reason
     )
     .execute(store.pool())
-    .await?;
+    .point("interchange: finish").await?;
     Ok(())
 }
