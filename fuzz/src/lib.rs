@@ -19,7 +19,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     Target { name: "message", run: targets::message },
     Target { name: "path", run: targets::path },
     Target { name: "frames", run: targets::frames },
@@ -27,6 +27,7 @@ pub const TARGETS: [Target; 8] = [
     Target { name: "charset", run: targets::charset },
     Target { name: "xml", run: targets::xml },
     Target { name: "ack", run: targets::ack },
+    Target { name: "profile", run: targets::profile },
     Target { name: "site", run: targets::site },
 ];
 
@@ -40,7 +41,7 @@ pub fn seeds(target: &Target) -> std::io::Result<Vec<Vec<u8>>> {
     let mut folders: Vec<PathBuf> = vec![root.join("corpus").join(target.name)];
     match target.name {
         "site" => folders.push(root.join("../sites/bench")),
-        "xml" => {}
+        "xml" | "profile" => {}
         _ => folders.push(root.join("../hl7/tests/edge-cases")),
     }
     let mut found = Vec::new();

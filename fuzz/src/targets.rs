@@ -1,5 +1,6 @@
 //! The promises, one function each.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::DateTime;
@@ -12,7 +13,8 @@ use orderly_hl7::diff::diff;
 use orderly_hl7::mllp::{Deframer, FrameError, FrameLimits};
 use orderly_hl7::validate::{self, Validation, validate};
 use orderly_hl7::xml::{XmlError, from_xml, to_xml};
-use orderly_hl7::{Charset, Message, Path, Value, json};
+use orderly_hl7::{Charset, Class, Finding, Level, Message, Path, Value, json};
+use orderly_rules::profile::read_all;
 
 use crate::mutate::Numbers;
 
@@ -226,6 +228,28 @@ pub fn ack(data: &[u8]) {
     let told = read_answer(&answer).expect("an answer has MSA");
     assert_eq!(told.kind(), Some(code));
 }
+
+/// Any text is a message profile or a list of mistakes, each with its place; and a profile checks any message.
+pub fn profile(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let files = BTreeMap::from([("care".to_owned(), text.into_owned())]);
+    let (profiles, diagnostics) = read_all(&files);
+    assert!(!profiles.is_empty() || diagnostics.iter().any(|one| one.is_error()));
+    let Some(profile) = profiles.get("care") else { return };
+    let validation = Validation { profile: Some(Arc::clone(profile)), ..Validation::at(Level::Profile) };
+    for message in [ADMIT, RESULT] {
+        let message = Message::parse(message).expect("a readable message");
+        let findings = validate(&message, &validation);
+        let named =
+            |finding: &Finding| finding.profile.as_ref().is_some_and(|profile| profile.name == "care");
+        assert!(findings.iter().all(|finding| finding.class != Class::Profile || named(finding)));
+    }
+}
+
+const ADMIT: &str = "MSH|^~\\&|REG|N|E|H|20250314093000||ADT^A01^ADT_A01|E1|P|2.5\rEVN|A01|2025\r\
+    PID|1||7^^^NORTH^MR~8||Sample^Alex||19800229|F\rPV1|1|I|W^1\rZBD|7|W^3|R\r";
+const RESULT: &str = "MSH|^~\\&|LAB|N|E|H|20250314093000||ORU^R01^ORU_R01|E1|P|2.5\rPID|1||7~8^^^^MR||S^A\r\
+    OBR|1|||1^P\rOBX|1|NM|1^K||4||||||F\rNTE|1||A remark\rOBX|2|NM|1^K||||||||X\rOBR|2|||2^S\r";
 
 /// Any text is a site description or a list of mistakes.
 pub fn site(data: &[u8]) {

@@ -58,6 +58,11 @@ fn acknowledgments() {
 }
 
 #[test]
+fn profiles() {
+    check("profile");
+}
+
+#[test]
 fn sites() {
     check("site");
 }

@@ -189,8 +189,8 @@ pub fn acknowledge(message: &Message, request: &AckRequest) -> Message {
     answer.acknowledgment(message, version, request);
     answer.errors(version, request);
     let options =
-        ParseOptions { charset: CharsetPolicy::Force(message.charset()), ..ParseOptions::default() };
-    Message::parse_with(answer.bytes, &options).expect("the answer has the delimiters of a readable message")
+        ParseOptions { charset: CharsetPolicy::Force(message.written_in()), ..ParseOptions::default() };
+    message.rebuilt(answer.bytes, &options).expect("the answer has the delimiters of a readable message")
 }
 
 /// The answer to bytes that are no message, or to the head of one that is too long: with what its header

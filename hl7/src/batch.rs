@@ -4,6 +4,7 @@
 //! message at a time, and a [`Survey`] tells what the file holds. [`Wrapper`] writes the lines around outgoing messages.
 
 mod splitter;
+mod stream;
 mod survey;
 mod wrapper;
 

@@ -3,12 +3,16 @@
 //! The bytes stay the truth. Where declaration and bytes disagree the message says so in a finding.
 
 mod japanese;
+pub(crate) mod switched;
+mod wide;
 
 use std::borrow::Cow;
 use std::fmt;
 
 use encoding_rs::Encoding;
 use serde::{Serialize, Serializer};
+
+pub use wide::WideForm;
 
 /// How bytes become text.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -21,6 +25,8 @@ pub enum Charset {
     Latin1,
     /// JIS X 0201, 0208 and 0212, switched by ISO 2022 escapes.
     Iso2022Jp,
+    /// UTF-16 or UTF-32. The fields of such a message are read as UTF-8 beside its bytes.
+    Wide(WideForm),
     /// Any other set with a decoder.
     Other(&'static Encoding),
 }
@@ -60,6 +66,12 @@ impl Charset {
         Some(match key.to_ascii_uppercase().as_str() {
             "" | "ASCII" | "USASCII" | "ISOIR6" => Self::Ascii,
             "UNICODEUTF8" | "UTF8" | "UNICODE" => Self::Utf8,
+            "UNICODEUTF16" | "UTF16" => Self::Wide(WideForm::UTF_16),
+            "UTF16LE" => Self::Wide(WideForm::UTF_16LE),
+            "UTF16BE" => Self::Wide(WideForm::UTF_16BE),
+            "UNICODEUTF32" | "UTF32" => Self::Wide(WideForm::UTF_32),
+            "UTF32LE" => Self::Wide(WideForm::UTF_32LE),
+            "UTF32BE" => Self::Wide(WideForm::UTF_32BE),
             "88591" | "ISO88591" | "LATIN1" => Self::Latin1,
             "88592" | "ISO88592" => Self::Other(encoding_rs::ISO_8859_2),
             "88593" | "ISO88593" => Self::Other(encoding_rs::ISO_8859_3),
@@ -87,6 +99,7 @@ impl Charset {
             Self::Utf8 => "UNICODE UTF-8",
             Self::Latin1 => "8859/1",
             Self::Iso2022Jp => "ISO IR87",
+            Self::Wide(form) => form.name(),
             Self::Other(encoding) => match encoding.name() {
                 "ISO-8859-2" => "8859/2",
                 "ISO-8859-3" => "8859/3",
@@ -118,7 +131,7 @@ impl Charset {
 
     fn encoding(self) -> &'static Encoding {
         match self {
-            Self::Ascii | Self::Utf8 => encoding_rs::UTF_8,
+            Self::Ascii | Self::Utf8 | Self::Wide(_) => encoding_rs::UTF_8,
             Self::Latin1 => encoding_rs::WINDOWS_1252,
             Self::Iso2022Jp => encoding_rs::ISO_2022_JP,
             Self::Other(encoding) => encoding,
@@ -127,6 +140,10 @@ impl Charset {
 
     /// Text of `bytes`; none when they do not fit this set.
     pub fn decode(self, bytes: &[u8]) -> Option<Cow<'_, str>> {
+        if let Self::Wide(form) = self {
+            let text = form.read(bytes)?;
+            return Some(Cow::Owned(text.strip_prefix('\u{FEFF}').map(str::to_owned).unwrap_or(text)));
+        }
         if let Some(text) = self.plain(bytes) {
             return Some(Cow::Borrowed(text));
         }
@@ -155,6 +172,7 @@ impl Charset {
         match self {
             Self::Ascii | Self::Utf8 => std::str::from_utf8(bytes).ok(),
             Self::Iso2022Jp if bytes.contains(&0x1B) => None,
+            Self::Wide(_) => None,
             _ if bytes.is_ascii() => std::str::from_utf8(bytes).ok(),
             _ => None,
         }
@@ -166,6 +184,9 @@ impl Charset {
     ///
     /// Gives back the first character that the set does not have.
     pub fn encode(self, text: &str) -> Result<Cow<'_, [u8]>, char> {
+        if let Self::Wide(form) = self {
+            return Ok(Cow::Owned(form.encode(text)));
+        }
         // In ISO 2022 these switch to other characters, so as text they cannot be said.
         let switch = |c: char| matches!(c, '\u{1B}' | '\u{0E}' | '\u{0F}');
         if self == Self::Iso2022Jp
@@ -225,6 +246,13 @@ pub(crate) fn resolve(policy: CharsetPolicy, declared: &[&str], mark: bool, byte
     let switched = declared.iter().skip(1).any(|name| Charset::from_name(name) == Some(Charset::Iso2022Jp));
     let named = if switched { Some(Charset::Iso2022Jp) } else { Charset::from_name(first) };
     let silent = declared.iter().all(|name| name.is_empty());
+    let named = match (policy, named) {
+        // The bytes are no UTF-16 and no UTF-32, whatever is said.
+        (CharsetPolicy::Force(Charset::Wide(_)), _) | (_, Some(Charset::Wide(_))) => {
+            return odd(guess(bytes), NARROW);
+        }
+        (_, named) => named,
+    };
     let charset = match policy {
         CharsetPolicy::Force(charset) => charset,
         _ if mark => Charset::Utf8,
@@ -289,6 +317,18 @@ fn is_single(charset: Charset) -> bool {
     }
 }
 
+/// Decides on a message in UTF-16 or UTF-32, which is read as UTF-8.
+pub(crate) fn resolve_wide(form: WideForm, policy: CharsetPolicy, declared: &[&str]) -> Resolved {
+    let asked = match policy {
+        CharsetPolicy::Force(charset) => Some(charset),
+        _ => declared.first().and_then(|name| Charset::from_name(name)),
+    };
+    let agrees = matches!(asked, Some(Charset::Wide(asked)) if asked.is_like(form));
+    Resolved { charset: Charset::Utf8, oddity: (!agrees).then_some(WIDE) }
+}
+
+const WIDE: &str = "the bytes are UTF-16 or UTF-32, and are read so; another character set is declared";
+const NARROW: &str = "UTF-16 or UTF-32 is declared; the bytes are neither";
 const UNKNOWN: &str = "MSH-18 names a character set that is not known here";
 
 fn odd(charset: Charset, text: &'static str) -> Resolved {

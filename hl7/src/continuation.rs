@@ -49,7 +49,7 @@ pub enum JoinError {
 /// Fragments whose delimiters differ; everything else is a finding of the whole.
 pub fn join(fragments: &[Message], options: &ParseOptions) -> Result<Message, JoinError> {
     let first = fragments.first().ok_or(JoinError::Nothing)?;
-    let mut bytes: Vec<u8> = Vec::with_capacity(fragments.iter().map(|part| part.bytes().len()).sum());
+    let mut bytes: Vec<u8> = Vec::with_capacity(fragments.iter().map(|part| part.content().len()).sum());
     for (number, part) in fragments.iter().enumerate() {
         if part.delimiters() != first.delimiters() {
             return Err(JoinError::Delimiters(number + 1));
@@ -75,7 +75,7 @@ pub fn join(fragments: &[Message], options: &ParseOptions) -> Result<Message, Jo
     }
     let mut options = *options;
     options.limits.bytes_max = usize::MAX;
-    Ok(Message::parse_with(bytes, &options)?)
+    Ok(first.rebuilt(bytes, &options)?)
 }
 
 #[cfg(test)]

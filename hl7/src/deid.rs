@@ -66,7 +66,7 @@ impl Deidentifier {
     pub fn message(&mut self, message: &Message) -> Result<Message, Unreadable> {
         let version = Version::nearest(&message.head().version);
         let mut patient = patient_of(message.find("PID", 1));
-        let mut bytes = Vec::with_capacity(message.bytes().len());
+        let mut bytes = Vec::with_capacity(message.content().len());
         for segment in message.segments() {
             if segment.id() == "PID" {
                 patient = patient_of(Some(segment));
@@ -76,10 +76,7 @@ impl Deidentifier {
                 bytes.push(b'\r');
             }
         }
-        Message::parse_with(
-            bytes,
-            &ParseOptions { limits: message.options().limits, ..ParseOptions::default() },
-        )
+        message.rebuilt(bytes, &ParseOptions { limits: message.options().limits, ..ParseOptions::default() })
     }
 
     /// An FHS, BHS, BTS or FTS line: separators, parties, counts. Names, comments and ids are left out.

@@ -86,7 +86,7 @@ impl Edit {
             reading: base.reading(),
             lines,
             before,
-            after: base.end()..base.bytes().len(),
+            after: base.end()..base.content().len(),
         }
     }
 
@@ -113,7 +113,7 @@ impl Edit {
     pub fn repetitions(&self, path: &Path) -> usize {
         let Some(index) = self.locate(path) else { return 0 };
         let whole = Path { repetition: None, component: None, subcomponent: None, ..path.clone() };
-        let line = self.lines[index].text.bytes(self.base.bytes());
+        let line = self.lines[index].text.bytes(self.base.content());
         match Place::find(line, &whole, self.reading) {
             Ok(place) if place.missing.is_empty() && !place.range.is_empty() => {
                 let separator = Some(self.reading.delimiters.repetition);
@@ -124,7 +124,7 @@ impl Edit {
     }
 
     fn id<'t>(&'t self, line: &'t Line) -> &'t [u8] {
-        let bytes = line.text.bytes(self.base.bytes());
+        let bytes = line.text.bytes(self.base.content());
         let end = memchr::memchr(self.reading.delimiters.field, bytes).unwrap_or(bytes.len());
         &bytes[..end]
     }
@@ -147,7 +147,8 @@ impl Edit {
     ///
     /// # Errors
     ///
-    /// Refuses line ends and separators of the same or a higher level.
+    /// Refuses line ends and separators of the same or a higher level, and what is no UTF-8 in a message that came as
+    /// UTF-16 or UTF-32.
     pub fn set_raw(&mut self, path: &Path, raw: &[u8]) -> Result<(), EditError> {
         let delimiters = &self.reading.delimiters;
         let mut forbidden = vec![b'\r', b'\n', delimiters.field];
@@ -161,7 +162,8 @@ impl Edit {
             forbidden.extend(delimiters.subcomponent);
         }
         let holds = |byte: u8| Split::new(Some(raw), Some(byte), self.reading).nth(1).is_some();
-        if forbidden.into_iter().any(holds) {
+        let is_no_text = self.base.content() != self.base.bytes() && std::str::from_utf8(raw).is_err();
+        if forbidden.into_iter().any(holds) || is_no_text {
             return Err(EditError::Raw(path.clone()));
         }
         self.splice(path, raw)
@@ -232,7 +234,7 @@ impl Edit {
 
     /// The changed message.
     pub fn finish(self) -> Message {
-        let base = self.base.bytes();
+        let base = self.base.content();
         let mut bytes = Vec::with_capacity(base.len() + 256);
         bytes.extend_from_slice(&base[self.before]);
         for line in &self.lines {
@@ -242,13 +244,12 @@ impl Edit {
         bytes.extend_from_slice(&base[self.after]);
         let mut options = *self.base.options();
         options.limits.bytes_max = usize::MAX;
-        Message::parse_with(bytes, &options)
-            .expect("no edit touches the MSH-1 and MSH-2 of a readable message")
+        self.base.rebuilt(bytes, &options).expect("no edit touches the MSH-1 and MSH-2 of a readable message")
     }
 
     /// The line end that this message uses, so that a new line does not change how the others are read.
     fn line_end(&self) -> &'static [u8] {
-        let bytes = self.base.bytes();
+        let bytes = self.base.content();
         let first = self.base.segment(0).map_or(0, |segment| segment.span.end as usize);
         match memchr::memchr(b'\r', bytes) {
             Some(_) if bytes[first..].starts_with(b"\r\n") => b"\r\n",
@@ -262,7 +263,7 @@ impl Edit {
         let ending = self.line_end();
         // The segment before may be the last of a message without final line end.
         if let Some(line) = index.checked_sub(1).and_then(|index| self.lines.get_mut(index)) {
-            let end = line.end.bytes(self.base.bytes());
+            let end = line.end.bytes(self.base.content());
             if !end.iter().any(|byte| matches!(byte, b'\r' | b'\n')) {
                 let mut mended = ending.to_vec();
                 mended.extend_from_slice(end);
@@ -296,7 +297,7 @@ impl Edit {
     }
 
     fn line_message_has(&self, index: usize, path: &Path) -> bool {
-        let line = self.lines[index].text.bytes(self.base.bytes());
+        let line = self.lines[index].text.bytes(self.base.content());
         Place::find(line, path, self.reading).is_ok_and(|place| place.missing.is_empty())
     }
 
@@ -316,7 +317,7 @@ impl Edit {
                 self.add_segment(path.segment)
             }
         };
-        let line = self.lines[index].text.bytes(self.base.bytes());
+        let line = self.lines[index].text.bytes(self.base.content());
         let place = Place::find(line, path, self.reading)?;
         if bytes.is_empty() && !place.missing.is_empty() {
             return Ok(());

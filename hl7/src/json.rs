@@ -52,7 +52,7 @@ impl Serialize for Whole<'_> {
         map.serialize_entry("structure", &message.structure())?;
         map.serialize_entry("version", &header.version)?;
         map.serialize_entry("control_id", &header.control_id)?;
-        map.serialize_entry("charset", message.charset().name())?;
+        map.serialize_entry("charset", message.written_in().name())?;
         map.serialize_entry("delimiters", &Separators(message.delimiters()))?;
         map.serialize_entry("segments", &Segments(message))?;
         map.serialize_entry("findings", message.findings())?;

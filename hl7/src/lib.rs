@@ -28,7 +28,7 @@ pub mod validate;
 mod value;
 pub mod xml;
 
-pub use charset::{Charset, CharsetPolicy};
+pub use charset::{Charset, CharsetPolicy, WideForm};
 pub use delimiters::{BadDelimiters, Delimiters};
 pub use edit::{Edit, EditError};
 pub use finding::{Class, Finding, ProfileRevision, Severity, code_text};

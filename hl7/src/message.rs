@@ -1,11 +1,13 @@
 //! One HL7 v2 message: the bytes as received, and views into them.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, OnceLock};
 
 use serde::Serialize;
 
+use crate::charset::{CharsetPolicy, WideForm};
 use crate::dictionary::Version;
 use crate::parse::{self, Index, ParseOptions, Span, Unreadable};
 use crate::segment::{Reading, Segment};
@@ -16,7 +18,10 @@ use crate::{Charset, Delimiters, Edit, Finding, GroupPath, Path, Value, validate
 pub struct Message(Arc<Inner>);
 
 struct Inner {
+    /// What is indexed: the bytes as received, or their UTF-8.
     bytes: Vec<u8>,
+    /// The bytes as received, where they are UTF-16 or UTF-32.
+    wide: Option<(WideForm, Vec<u8>)>,
     index: Index,
     options: ParseOptions,
     /// Read once, when somebody asks.
@@ -69,13 +74,61 @@ impl Message {
     /// As [`Message::parse`].
     pub fn parse_with(bytes: impl Into<Vec<u8>>, options: &ParseOptions) -> Result<Self, Unreadable> {
         let bytes = bytes.into();
-        let index = parse::index(&bytes, options)?;
-        Ok(Self(Arc::new(Inner { bytes, index, options: *options, header: OnceLock::new() })))
+        let Some(form) = wide_form(&bytes, options.charset) else {
+            let index = parse::index(&bytes, options, None)?;
+            let inner = Inner { bytes, wide: None, index, options: *options, header: OnceLock::new() };
+            return Ok(Self(Arc::new(inner)));
+        };
+        let limit = options.limits.bytes_max;
+        if bytes.len() > limit {
+            return Err(Unreadable::TooLong(limit));
+        }
+        let content = form.read(&bytes).ok_or(Unreadable::WideText)?.into_bytes();
+        // Two bytes of UTF-16 may become three of UTF-8.
+        let mut wider = *options;
+        wider.limits.bytes_max = limit.saturating_mul(2);
+        let index = parse::index(&content, &wider, Some(form))?;
+        let wide = Some((form, bytes));
+        Ok(Self(Arc::new(Inner { bytes: content, wide, index, options: *options, header: OnceLock::new() })))
     }
 
     /// The bytes, exactly as received.
     pub fn bytes(&self) -> &[u8] {
+        match &self.0.wide {
+            None => &self.0.bytes,
+            Some((_, received)) => received,
+        }
+    }
+
+    /// What the places of the index count in: the bytes, or the UTF-8 of UTF-16 and UTF-32.
+    pub(crate) fn content(&self) -> &[u8] {
         &self.0.bytes
+    }
+
+    /// The whole message as text; none when its bytes do not fit its character set.
+    pub fn whole_text(&self) -> Option<Cow<'_, str>> {
+        let text = self.charset().decode(self.content());
+        let Some((..)) = self.0.wide else { return text };
+        // A byte-order mark belongs to the form, not to the text.
+        text.map(|text| match text.strip_prefix('\u{FEFF}') {
+            Some(rest) => Cow::Owned(rest.to_owned()),
+            None => text,
+        })
+    }
+
+    /// The character set that the bytes as received are written in: that of its fields, but for UTF-16 and UTF-32.
+    pub fn written_in(&self) -> Charset {
+        self.0.wide.as_ref().map_or(self.charset(), |(form, _)| Charset::Wide(*form))
+    }
+
+    /// A message of changed content, in the form that this one came in.
+    pub(crate) fn rebuilt(&self, content: Vec<u8>, options: &ParseOptions) -> Result<Self, Unreadable> {
+        let text =
+            self.0.wide.as_ref().and_then(|(form, _)| Some((form, std::str::from_utf8(&content).ok()?)));
+        match text.map(|(form, text)| form.write(text)) {
+            Some(bytes) => Self::parse_with(bytes, options),
+            None => Self::parse_with(content, options),
+        }
     }
 
     /// Repairs and oddities found while parsing.
@@ -88,7 +141,7 @@ impl Message {
         self.0.index.delimiters
     }
 
-    /// The character set it is read in.
+    /// The character set that its fields are read in; UTF-8 for UTF-16 and UTF-32, see [`Message::written_in`].
     pub fn charset(&self) -> Charset {
         self.0.index.charset
     }
@@ -226,6 +279,18 @@ impl Message {
     pub(crate) fn reading(&self) -> Reading {
         Reading { delimiters: self.delimiters(), charset: self.charset() }
     }
+}
+
+/// The form of UTF-16 or UTF-32 that a message is written in: one its bytes show, or the one that is forced, in either
+/// order, when a header can be read so.
+fn wide_form(bytes: &[u8], policy: CharsetPolicy) -> Option<WideForm> {
+    let found = WideForm::detect(bytes);
+    let CharsetPolicy::Force(Charset::Wide(form)) = policy else { return found };
+    let has_header = |form: &WideForm| {
+        let text = form.read(&bytes[..bytes.len().min(1 << 10)]);
+        text.is_some_and(|text| ["MSH", "FHS", "BHS"].iter().any(|id| text.trim_start().starts_with(id)))
+    };
+    found.or_else(|| [form, form.turned()].into_iter().find(has_header))
 }
 
 impl PartialEq for Message {

@@ -6,7 +6,7 @@
 use crate::charset::{self, Wide};
 use crate::finding::Class;
 use crate::path::{is_header, is_segment_id};
-use crate::{BadDelimiters, Charset, CharsetPolicy, Delimiters, Finding};
+use crate::{BadDelimiters, Charset, CharsetPolicy, Delimiters, Finding, WideForm};
 
 /// What one message may be at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +57,7 @@ pub enum Unreadable {
     #[error("the delimiters in MSH-1 and MSH-2 cannot be used: {0}")]
     Delimiters(#[from] BadDelimiters),
     /// UTF-16 and UTF-32.
-    #[error("the message is written in UTF-16 or UTF-32, which is not supported yet")]
+    #[error("the message begins as UTF-16 or UTF-32, and holds bytes that are no character there")]
     WideText,
     /// More bytes than the limit allows.
     #[error("the message is longer than {0} bytes")]
@@ -93,7 +93,12 @@ const REPETITION: u8 = 3;
 const LEAD: u8 = 4;
 const ESC: u8 = 5;
 
-pub(crate) fn index(bytes: &[u8], options: &ParseOptions) -> Result<Index, Unreadable> {
+/// Looks through bytes whose delimiters are single bytes; `wide` is the form that they were read from.
+pub(crate) fn index(
+    bytes: &[u8],
+    options: &ParseOptions,
+    wide: Option<WideForm>,
+) -> Result<Index, Unreadable> {
     let limits = &options.limits;
     if bytes.len() > limits.bytes_max.min(u32::MAX as usize) {
         return Err(Unreadable::TooLong(limits.bytes_max));
@@ -106,7 +111,10 @@ pub(crate) fn index(bytes: &[u8], options: &ParseOptions) -> Result<Index, Unrea
     let mut scan = Scan::new(&bytes[..end], delimiters, limits);
     scan.segments(start, Some(1));
     let mut declared = scan.declared();
-    let mut resolved = charset::resolve(options.charset, &declared, mark, &bytes[start..end]);
+    let mut resolved = match wide {
+        Some(form) => charset::resolve_wide(form, options.charset, &declared),
+        None => charset::resolve(options.charset, &declared, mark, &bytes[start..end]),
+    };
     if resolved.charset.wide() != Wide::No {
         // A sender's name in MSH may hold two-byte characters too, so the header is read again as well.
         scan.restart(resolved.charset.wide());
@@ -133,18 +141,10 @@ pub(crate) fn index(bytes: &[u8], options: &ParseOptions) -> Result<Index, Unrea
     Ok(Index { delimiters, charset: resolved.charset, spans, marks, findings, end })
 }
 
-/// Where MSH begins, and whether a UTF-8 byte-order mark stands before it.
+/// Where MSH begins, and whether a byte-order mark stands before it.
 fn find_header(bytes: &[u8], findings: &mut Vec<Finding>) -> Result<(usize, bool), Unreadable> {
     let repair =
         |findings: &mut Vec<Finding>, text: &str| findings.push(Finding::new(Class::Repair, "", 0, text));
-    if bytes.starts_with(&[0xFF, 0xFE])
-        || bytes.starts_with(&[0xFE, 0xFF])
-        || bytes.starts_with(&[0, b'M'])
-        || bytes.starts_with(&[b'M', 0])
-        || bytes.starts_with(&[0, 0, 0, b'M'])
-    {
-        return Err(Unreadable::WideText);
-    }
     let (mut at, mut mark, mut block, mut space) = (0, false, false, false);
     loop {
         match &bytes[at..] {
@@ -161,7 +161,7 @@ fn find_header(bytes: &[u8], findings: &mut Vec<Finding>) -> Result<(usize, bool
         return Err(Unreadable::NoHeader);
     }
     if mark {
-        repair(findings, "a UTF-8 byte-order mark before the message was skipped");
+        repair(findings, "a byte-order mark before the message was skipped");
     }
     if block {
         repair(findings, "an MLLP start block inside the message was skipped");

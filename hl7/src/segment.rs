@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::charset::Wide;
+use crate::charset::{Wide, switched};
 use crate::message::Message;
 use crate::parse::{Span, counts_separator, step};
 use crate::{Charset, Delimiters, Value, escape};
@@ -29,7 +29,7 @@ impl<'m> Segment<'m> {
             return "";
         }
         let start = self.span.start as usize;
-        std::str::from_utf8(&self.message.bytes()[start..start + 3]).unwrap_or("")
+        std::str::from_utf8(&self.message.content()[start..start + 3]).unwrap_or("")
     }
 
     /// Its place among all segments, from 0.
@@ -39,7 +39,7 @@ impl<'m> Segment<'m> {
 
     /// Its bytes without the line end.
     pub fn raw(&self) -> &'m [u8] {
-        &self.message.bytes()[self.span.start as usize..self.span.end as usize]
+        &self.message.content()[self.span.start as usize..self.span.end as usize]
     }
 
     /// The separators of its message.
@@ -55,7 +55,7 @@ impl<'m> Segment<'m> {
     /// Field `number`, counted as the standard does: MSH-1 is the separator, MSH-2 the encoding characters.
     /// A field beyond the end is absent.
     pub fn field(&self, number: usize) -> Field<'m> {
-        let bytes = self.message.bytes();
+        let bytes = self.message.content();
         let header = counts_separator(&self.span.id);
         let marks = self.message.marks(&self.span);
         let place = if header { number.wrapping_sub(1) } else { number };
@@ -78,7 +78,7 @@ impl<'m> Segment<'m> {
         };
         let Some(mark) = marks.get(place) else { return b"" };
         let end = marks.get(place + 1).map_or(self.span.end, |mark| *mark);
-        &self.message.bytes()[*mark as usize + 1..end as usize]
+        &self.message.content()[*mark as usize + 1..end as usize]
     }
 
     /// All written fields from number 1 on.
@@ -207,9 +207,16 @@ impl Reading {
     }
 
     fn text<'m>(&self, raw: &'m [u8], whole: bool) -> Cow<'m, str> {
-        let text = self.charset.decode_lossy(raw);
-        let escaped = self.delimiters.escape.is_some_and(|escape| memchr::memchr(escape, raw).is_some());
-        if whole || !escaped { text } else { escape::decode(text, &self.delimiters, self.charset) }
+        let escape = self.delimiters.escape.filter(|escape| !whole && memchr::memchr(*escape, raw).is_some());
+        let Some(escape) = escape else { return self.charset.decode_lossy(raw) };
+        let Some(runs) = switched::runs(raw, escape, self.charset) else {
+            return escape::decode(self.charset.decode_lossy(raw), &self.delimiters, self.charset);
+        };
+        let decode = |run: switched::Run<'m>| match run.escapes {
+            true => escape::decode(run.text, &self.delimiters, self.charset),
+            false => run.text,
+        };
+        Cow::Owned(runs.into_iter().map(decode).collect())
     }
 }
 

@@ -4,6 +4,7 @@
 //! profile. Business rules come after these, in orchestrations. Every finding has a class, and a site gives a
 //! verdict on each class.
 
+mod bytes;
 mod due;
 mod field;
 mod header;

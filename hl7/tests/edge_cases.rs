@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use orderly_hl7::acknowledge::{AckCode, AckRequest, acknowledge, read_answer};
+use orderly_hl7::acknowledge::{AckCode, AckMode, AckRequest, acknowledge, is_wanted, read_answer};
+use orderly_hl7::continuation::{fragment, join};
 use orderly_hl7::mllp::{Deframer, FrameLimits};
 use orderly_hl7::validate::{self, Level, Validation, validate};
-use orderly_hl7::{Class, Message, Path, Severity, Value, batch};
+use orderly_hl7::{Class, Message, ParseOptions, Path, Severity, Value, batch};
 use serde_json::Value as Json;
 
 fn read(name: &str) -> Vec<u8> {
@@ -201,20 +202,43 @@ fn acknowledgments_of_both_forms_are_read() {
 
 #[test]
 fn segments_find_their_groups() {
-    let message = parse("deep-groups.hl7");
-    let groups = validate::groups(&message);
-    let count = |name| groups.iter().filter(|group| group.name == name).count();
-    assert_eq!((count("PATIENT_RESULT"), count("ORDER_OBSERVATION"), count("OBSERVATION")), (2, 3, 4));
-    let structure = Validation::at(Level::Structure);
-    assert!(validate::validate(&message, &structure).is_empty());
+    let mut checked = 0;
+    for (file, expect) in cases() {
+        let named =
+            [("patient_results", "PATIENT_RESULT"), ("orders", "ORDER_OBSERVATION"), ("obx", "OBSERVATION")];
+        for (key, name) in named {
+            let Some(expected) = expect[key].as_u64() else { continue };
+            let message = parse(&file);
+            let groups = validate::groups(&message);
+            let count = groups.iter().filter(|group| group.name == name).count();
+            assert_eq!(count as u64, expected, "{file} {key}");
+            assert!(validate::validate(&message, &Validation::at(Level::Structure)).is_empty(), "{file}");
+            checked += 1;
+        }
+    }
+    assert_eq!(checked, 3);
 }
 
-/// Expectations that another test of this program meets; name the test when one is added.
-const ELSEWHERE: [&str; 2] = ["fragments", "joined_obx5"];
+#[test]
+fn fragments_are_joined_to_the_message_that_was_cut() {
+    let all = cases();
+    let count = all.iter().find_map(|(_, expect)| expect["fragments"].as_u64()).expect("a case of fragments");
+    let whole =
+        all.iter().find_map(|(_, expect)| expect["joined_obx5"].as_str()).expect("what they say joined");
+    let parts: Vec<Message> =
+        (1..=count).map(|number| parse(&format!("continuation-{number}.hl7"))).collect();
+    let told: Vec<_> = parts.iter().map(|part| fragment(part).expect("a fragment")).collect();
+    assert!(told[0].continues.is_empty() && told[1].continued_by.is_empty(), "{told:?}");
+    assert_eq!(told[0].continued_by, told[1].continues);
+    let joined = join(&parts, &ParseOptions::default()).unwrap();
+    assert_eq!(joined.text("OBX-5"), whole);
+    assert_eq!((joined.find("ADD", 1).is_none(), joined.find("DSC", 1).is_none()), (true, true));
+    assert_eq!(joined.text("MSH-10"), parts[0].text("MSH-10"));
+}
 
 #[test]
 fn no_expectation_is_left_out() {
-    const HERE: [&str; 19] = [
+    const LOOKED_AT: [&str; 23] = [
         "parse",
         "segments",
         "control_id",
@@ -234,11 +258,14 @@ fn no_expectation_is_left_out() {
         "invalid",
         "bytes_preserved",
         "patient_results",
+        "orders",
+        "obx",
+        "fragments",
+        "joined_obx5",
     ];
     for (file, expect) in cases() {
         for key in expect.as_object().unwrap().keys() {
-            let known = HERE.contains(&key.as_str()) || matches!(key.as_str(), "orders" | "obx");
-            assert!(known || ELSEWHERE.contains(&key.as_str()), "{file}: nobody looks at `{key}`");
+            assert!(LOOKED_AT.contains(&key.as_str()), "{file}: nobody looks at `{key}`");
         }
     }
 }
@@ -269,4 +296,28 @@ fn bad_messages_of_a_batch_are_told_apart_and_bytes_are_kept() {
             assert_eq!(kept.bytes(), bytes, "{file}");
         }
     }
+}
+
+#[test]
+fn cases_that_only_describe_something_behave_as_described() {
+    let wishes = |file| {
+        let header = parse(file).header();
+        let wanted = |condition: &str| (is_wanted(condition, true), is_wanted(condition, false));
+        (AckMode::asked_by(&header), wanted(&header.accept_ack), wanted(&header.application_ack))
+    };
+    assert_eq!(wishes("enhanced-al-al.hl7"), (AckMode::Enhanced, (true, true), (true, true)));
+    assert_eq!(wishes("enhanced-er-ne.hl7"), (AckMode::Enhanced, (false, true), (false, false)));
+    assert_eq!(wishes("enhanced-ne-ne.hl7"), (AckMode::Enhanced, (false, false), (false, false)));
+    assert_eq!(
+        (parse("sequence-start.hl7").text("MSH-13"), parse("sequence-resync.hl7").text("MSH-13")),
+        ("0".into(), "-1".into())
+    );
+    let told = |file| -> Vec<String> {
+        let findings = validate(&parse(file), &Validation::default());
+        findings.iter().map(|finding| format!("{} {}", finding.path, finding.code)).collect()
+    };
+    assert_eq!(told("times.hl7"), ["OBX[4]-5 102"]);
+    assert_eq!(told("obx-types.hl7"), ["OBX[9]-2 103", "OBX[10]-5 102"]);
+    assert_eq!(parse("obx-types.hl7").text("OBX[7]-5.1"), r"\\srv\share\x.pdf");
+    assert!(told("large-obx.hl7").is_empty());
 }

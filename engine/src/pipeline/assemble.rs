@@ -134,8 +134,7 @@ fn transcoded(
         return Ok(message.clone());
     };
     let named = || wanted.name.clone();
-    let text =
-        message.charset().decode(message.bytes()).ok_or_else(|| Unwritable::NotText { charset: named() })?;
+    let text = message.whole_text().ok_or_else(|| Unwritable::NotText { charset: named() })?;
     let mut text = text.into_owned();
     if wanted.unmappable == Unmappable::Substitute {
         let fits = |c: char| charset.encode(c.encode_utf8(&mut [0; 4])).is_ok();

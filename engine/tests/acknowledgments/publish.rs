@@ -157,13 +157,14 @@ async fn a_finding_is_kept_with_its_severity_its_level_and_the_profile_that_asks
     let his = Neighbour::accepting().await;
     let site = format!(
         "parties:
-  ward: {{ identify: [{{ sending_app: REG }}], inbound: {{ profile: ward, versions: ['2.3.1'] }} }}
+  ward: {{ identify: [{{ sending_app: REG }}], inbound: {{ versions: ['2.3.1'] }} }}
 receive_ports:
   in:
     locations:
       mllp:
         {LISTEN}
-        validation: {{ level: profile, findings: {{ profile: warn, header: refuse }} }}
+        profile: ward
+        validation: {{ findings: {{ profile: warn, header: refuse }} }}
 send_ports:
   out:
     target: {{ mllp: {{ socket: {{ connect: $his }} }} }}

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::stream::Form;
 use super::{HEAD_BYTES, is_envelope, line_id};
 use crate::mllp;
 
@@ -48,6 +49,7 @@ pub enum Part {
 #[derive(Debug)]
 pub struct Splitter {
     bytes_max: usize,
+    form: Form,
     buffer: Vec<u8>,
     /// Where the current line begins, as far as `buffer` still has it.
     line_at: usize,
@@ -95,6 +97,7 @@ impl Splitter {
     pub fn new(bytes_max: usize) -> Self {
         Self {
             bytes_max,
+            form: Form::default(),
             buffer: Vec::new(),
             line_at: 0,
             scanned: 0,
@@ -111,6 +114,13 @@ impl Splitter {
 
     /// Adds bytes.
     pub fn push(&mut self, bytes: &[u8]) {
+        let bytes = self.form.take(bytes, false, self.bytes_max);
+        if !bytes.is_empty() {
+            self.add(&bytes);
+        }
+    }
+
+    fn add(&mut self, bytes: &[u8]) {
         let keep = self.region.as_ref().map_or(self.line_at, |region| region.start).min(self.line_at);
         let keep = if self.region.as_ref().is_some_and(|region| region.over.is_some()) {
             if self.decided { self.scanned } else { self.line_at }
@@ -124,6 +134,8 @@ impl Splitter {
 
     /// No bytes follow.
     pub fn end(&mut self) {
+        let last = self.form.take(b"", true, self.bytes_max);
+        self.add(&last);
         self.ended = true;
         self.advance();
         self.close(self.buffer.len());
@@ -132,7 +144,11 @@ impl Splitter {
     /// The next part, if one is whole.
     #[expect(clippy::should_implement_trait, reason = "more parts may come after none")]
     pub fn next(&mut self) -> Option<Part> {
-        self.parts.pop_front()
+        match self.parts.pop_front() {
+            Some(part) => Some(self.form.part(part)),
+            None if self.ended => self.form.spoiled(self.bytes_max),
+            None => None,
+        }
     }
 
     /// Drops the first `count` bytes of the buffer, which nobody needs any more.

@@ -5,8 +5,8 @@
 //! something is found.
 
 use std::borrow::Cow;
-use std::fmt::Write;
 
+use super::bytes::{Bytes, COMPONENT, ENCODED, Place, REPETITION, SUBCOMPONENT, classes};
 use super::due::Due;
 use super::nearby::{Here, Nearby};
 use super::rules::Rules;
@@ -26,13 +26,6 @@ fn is_value_type(text: &str) -> bool {
             | "XAD" | "XCN" | "XON" | "XPN" | "XTN"
     )
 }
-
-const PLAIN: u8 = 1;
-const REPETITION: u8 = 2;
-const COMPONENT: u8 = 4;
-const SUBCOMPONENT: u8 = 8;
-/// Escapes and bytes beyond ASCII: the value must be decoded before it is looked at.
-const ENCODED: u8 = 16;
 
 pub(super) fn check(message: &Message, rules: Rules<'_>, report: &mut Report<'_>) {
     let mut counts = super::Counts::new(rules);
@@ -58,79 +51,6 @@ pub(super) fn check(message: &Message, rules: Rules<'_>, report: &mut Report<'_>
             check.segment = segment;
             check.segment(rules.row(row));
         }
-    }
-}
-
-fn classes(reading: Reading) -> [u8; 256] {
-    let mut classes = [PLAIN; 256];
-    classes[0x80..].fill(ENCODED);
-    classes[0x1B] = ENCODED;
-    let delimiters = reading.delimiters;
-    classes[usize::from(delimiters.repetition)] = REPETITION;
-    classes[usize::from(delimiters.component)] = COMPONENT;
-    if let Some(subcomponent) = delimiters.subcomponent {
-        classes[usize::from(subcomponent)] = SUBCOMPONENT;
-    }
-    if let Some(escape) = delimiters.escape {
-        classes[usize::from(escape)] = ENCODED;
-    }
-    classes
-}
-
-/// The path of the value in hand, written only when something is found.
-#[derive(Default)]
-struct Place {
-    occurrence: u32,
-    field: usize,
-    repetition: usize,
-    component: usize,
-    subcomponent: usize,
-}
-
-impl Place {
-    fn at(&mut self, field: usize, repetition: usize, component: usize, subcomponent: usize) {
-        (self.field, self.repetition, self.component, self.subcomponent) =
-            (field, repetition, component, subcomponent);
-    }
-
-    fn path(&self, id: &str) -> String {
-        let mut path = id.to_owned();
-        if self.occurrence > 1 {
-            let _ = write!(path, "[{}]", self.occurrence);
-        }
-        let _ = write!(path, "-{}", self.field);
-        if self.repetition > 1 {
-            let _ = write!(path, "[{}]", self.repetition);
-        }
-        if self.component > 0 {
-            let _ = write!(path, ".{}", self.component);
-        }
-        if self.subcomponent > 0 {
-            let _ = write!(path, ".{}", self.subcomponent);
-        }
-        path
-    }
-}
-
-/// Some bytes of a field and which classes of bytes they have.
-#[derive(Clone, Copy)]
-struct Bytes<'m> {
-    raw: &'m [u8],
-    mask: u8,
-}
-
-impl Bytes<'_> {
-    fn has(self, class: u8) -> bool {
-        self.mask & class != 0
-    }
-
-    /// Nothing but separators, which carry no meaning at the end.
-    fn is_blank(self) -> bool {
-        !self.has(PLAIN | ENCODED)
-    }
-
-    fn is_delete(self) -> bool {
-        self.raw == b"\"\""
     }
 }
 

@@ -287,6 +287,9 @@ fn delimiters_of(header: &Line) -> Result<Delimiters, XmlError> {
 /// 8859/1 for Windows-1252) is written so that it reads back the same.
 fn encode(text: &str, declared: &[String]) -> Result<Vec<u8>, XmlError> {
     let declared: Vec<&str> = declared.iter().map(|name| name.trim()).collect();
+    if let Some(Charset::Wide(form)) = declared.first().and_then(|name| Charset::from_name(name)) {
+        return Ok(form.encode(text));
+    }
     let named = charset::resolve(CharsetPolicy::Declared, &declared, false, text.as_bytes()).charset;
     let charset = match named {
         Charset::Ascii => Charset::Utf8,

@@ -224,7 +224,7 @@ pub(crate) fn raw(bytes: &[u8], message: Option<&Message>) -> Vec<RawLine> {
         }
         None => (Vec::new(), None),
     };
-    let text = match message.and_then(|message| message.charset().decode(bytes)) {
+    let text = match message.and_then(|message| message.written_in().decode(bytes)) {
         Some(text) => text.into_owned(),
         None => String::from_utf8_lossy(bytes).into_owned(),
     };

@@ -360,7 +360,7 @@ fn content_body(bytes: Vec<u8>, tab: Tab) -> Body {
     let mut body = Body::default();
     match &parsed {
         Ok(message) => {
-            body.charset = message.charset().name().to_owned();
+            body.charset = message.written_in().name().to_owned();
             body.findings = message
                 .findings()
                 .iter()
