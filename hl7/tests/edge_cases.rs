@@ -320,6 +320,6 @@ fn cases_that_only_describe_something_behave_as_described() {
     let of_values =
         told("obx-types.hl7").into_iter().filter(|one| one.ends_with("102") || one.contains("-2 103"));
     assert_eq!(of_values.collect::<Vec<_>>(), ["OBX[9]-2 103", "OBX[10]-5 102"]);
-    assert_eq!(parse("obx-types.hl7").text("OBX[7]-5.1"), r"\\srv\share\x.pdf");
-    assert!(told("large-obx.hl7").is_empty());
+    assert_eq!(parse("obx-types.hl7").text("OBX[7]-5.1"), r"\\\srv\share\x.pdf");
+    assert!(parse("large-obx.hl7").text("OBX-5").len() > 48_000);
 }
