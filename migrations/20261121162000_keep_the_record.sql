@@ -106,6 +106,9 @@ BEGIN
              needed AS (
                  SELECT id FROM of_patient
                   UNION SELECT h.object::bigint FROM legal_hold h WHERE h.kind = ''message'' AND h.ended_at IS NULL
+                  UNION SELECT t.message_id FROM tracking t JOIN legal_hold h
+                          ON t.instance = CASE WHEN h.kind = ''instance'' THEN h.object::bigint END
+                         WHERE h.ended_at IS NULL AND t.message_id IS NOT NULL
                   UNION SELECT unnest($1)
                   UNION SELECT subject FROM parked
                   UNION SELECT message_id FROM expectation

@@ -230,3 +230,52 @@ pub async fn of_object(
     .fetch_all(pool)
     .await
 }
+
+/// What lines to look for. Empty fields do not filter.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    /// Id of the person.
+    pub person: String,
+    /// Beginning of the dotted verb: `message` or `message.viewed`.
+    pub action: String,
+    /// The object, whole.
+    pub object: String,
+    /// At or after.
+    pub from: Option<DateTime<Utc>>,
+    /// Before.
+    pub to: Option<DateTime<Utc>>,
+    /// Only lines below this number: the next page.
+    pub before: Option<i64>,
+}
+
+/// Lines that match, newest first.
+///
+/// # Errors
+///
+/// Those of the database.
+pub async fn search(pool: &PgPool, wanted: &Wanted, most: i64) -> Result<Vec<Recorded>, sqlx::Error> {
+    sqlx::query_as!(
+        Recorded,
+        r#"SELECT number, at, person, coalesce(p.title, person) AS "title!", address, action, object_kind, object,
+                  reason, result
+           FROM access_entry
+           LEFT JOIN person p ON p.id = person
+           WHERE ($1 = '' OR person = $1)
+             AND ($2 = '' OR action = $2 OR starts_with(action, $2 || '.'))
+             AND ($3 = '' OR object = $3)
+             AND ($4::timestamptz IS NULL OR at >= $4)
+             AND ($5::timestamptz IS NULL OR at < $5)
+             AND ($6::bigint IS NULL OR number < $6)
+           ORDER BY number DESC
+           LIMIT $7"#,
+        wanted.person,
+        wanted.action,
+        wanted.object,
+        wanted.from,
+        wanted.to,
+        wanted.before,
+        most
+    )
+    .fetch_all(pool)
+    .await
+}

@@ -17,7 +17,9 @@ pub enum SubscriberKind {
 }
 
 impl SubscriberKind {
-    fn word(self) -> &'static str {
+    /// The word of the column `subscriber.kind`.
+    #[must_use]
+    pub fn word(self) -> &'static str {
         match self {
             Self::SendPort => "send_port",
             Self::Orchestration => "orchestration",

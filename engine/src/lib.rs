@@ -17,6 +17,7 @@ pub mod draft;
 pub mod engine;
 pub mod fault;
 pub mod form_submission;
+pub mod hold;
 pub mod ids;
 pub(crate) mod lane;
 pub mod mail;

@@ -3,6 +3,7 @@
 
 pub mod batch;
 pub mod job;
+pub mod preview;
 pub mod resubmit;
 
 use crate::access;
@@ -174,7 +175,40 @@ pub struct PortName<'a> {
     pub name: &'a str,
 }
 
-/// Starts or holds a port.
+/// What a port shall do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    /// Work.
+    Run,
+    /// Stop after what is under way; what is for it waits.
+    Hold,
+    /// Send what waits now, then stop. Send ports only.
+    Drain,
+}
+
+impl Wish {
+    /// The word of the column `port_state.state`.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Run => "running",
+            Self::Hold => "on_hold",
+            Self::Drain => "draining",
+        }
+    }
+
+    /// What the logs call it.
+    #[must_use]
+    pub fn action(self) -> &'static str {
+        match self {
+            Self::Run => "port.started",
+            Self::Hold => "port.held",
+            Self::Drain => "port.drained",
+        }
+    }
+}
+
+/// Starts, holds or drains a port.
 ///
 /// # Errors
 ///
@@ -182,16 +216,16 @@ pub struct PortName<'a> {
 pub async fn port(
     store: &Store,
     port: PortName<'_>,
-    running: bool,
+    wish: Wish,
     version: i32,
     config_version: i64,
     who: access::Entry<'_>,
 ) -> Result<Acted, Error> {
     let mut tx = store.begin("operate: start or hold a port").await?;
-    if !set_state(&mut tx, port, running, version, who).await? {
+    if !set_state(&mut tx, port, wish, version, who).await? {
         return Ok(Acted::Changed);
     }
-    let action = if running { "port.started" } else { "port.held" };
+    let action = wish.action();
     let mut entry = told(Kind::PortStateChanged, config_version, action, who.reason, port.name);
     entry.person = Some(who.person.to_owned());
     tracking::record(&mut tx, &[entry]).await?;
@@ -203,11 +237,11 @@ pub async fn port(
 async fn set_state(
     tx: &mut Tx,
     port: PortName<'_>,
-    running: bool,
+    wish: Wish,
     version: i32,
     who: access::Entry<'_>,
 ) -> Result<bool, Error> {
-    let state = if running { "running" } else { "on_hold" };
+    let state = wish.word();
     let hit = sqlx::query!(
         "INSERT INTO port_state (kind, name, state, changed_by, changed_at, reason, version)
          SELECT $1, $2, $3, $4, $5, $6, 1

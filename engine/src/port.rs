@@ -1,6 +1,8 @@
 //! Ports at work: opens and closes receive locations as configuration and operators say, holds send ports, and
 //! writes down once a minute how much went through.
 
+mod drain;
+
 use crate::adapter::folder::Inlet;
 use crate::adapter::mllp::{ConnectionTotal, Counters, Listener, tls};
 use crate::clock::Clock;
@@ -151,7 +153,10 @@ impl Ports {
     ///
     /// Fails when the database does; then all stays as it is.
     pub async fn look(&self) -> Result<(), Error> {
-        let states = states(&self.store).await?;
+        let (states, draining) = states(&self.store).await?;
+        if draining {
+            drain::finish(&self.store).await?;
+        }
         let current = self.running.load_full();
         let configuration = Arc::clone(&current.configuration);
         self.send_ports.set_held(held(&configuration, &states));
@@ -384,10 +389,12 @@ impl Ports {
 
 type States = HashMap<(String, String), PortState>;
 
-async fn states(store: &Store) -> Result<States, Error> {
+/// What operators said, and whether a port is being drained; such a port runs.
+async fn states(store: &Store) -> Result<(States, bool), Error> {
     let rows = sqlx::query!("SELECT kind, name, state FROM port_state").fetch_all(store.pool()).await?;
+    let draining = rows.iter().any(|row| row.state == "draining");
     let state = |word: &str| if word == "on_hold" { PortState::OnHold } else { PortState::Running };
-    Ok(rows.into_iter().map(|row| ((row.kind, row.name), state(&row.state))).collect())
+    Ok((rows.into_iter().map(|row| ((row.kind, row.name), state(&row.state))).collect(), draining))
 }
 
 fn held(configuration: &Configuration, states: &States) -> HashSet<String> {
@@ -419,7 +426,7 @@ fn held_lanes(current: &Current, states: &States) -> HashSet<i32> {
 
 /// Lanes of orchestrations that must not begin, before anything of them is taken.
 pub(crate) async fn held_at_start(store: &Store, current: &Current) -> Result<HashSet<i32>, Error> {
-    Ok(held_lanes(current, &states(store).await?))
+    Ok(held_lanes(current, &states(store).await?.0))
 }
 
 /// Writes down that an answer put a send port on hold.

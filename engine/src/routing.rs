@@ -1,14 +1,21 @@
 //! Who would receive a message, and why: the subscriptions of a configuration in words, and each of them held against a
 //! message. For people who ask; the message box has an index of its own.
 
-use orderly_hl7::Message;
+use std::collections::HashMap;
+
+use orderly_hl7::{Finding, Message};
 use orderly_orchestrations::Trigger;
 use orderly_rules::filter::{Condition, Test};
 use orderly_rules::{Filter, Properties, Value};
+use sqlx::PgPool;
 
 use crate::adapter::mllp::Peer;
 use crate::configuration::{Configuration, ReceiveLocation, ReceivePort, SendTarget};
+use crate::current::Current;
+use crate::ids::{InstanceId, MessageId};
+use crate::message_box::Arrival;
 use crate::pipeline::{promote, resolve_party, validate};
+use crate::work::Detail;
 
 /// One subscription.
 #[derive(Debug, Clone)]
@@ -33,6 +40,8 @@ pub enum Means {
     Sends,
     /// The port sends it because it is a member of this group.
     SendsAsMember(String),
+    /// The port puts it into the batch that is open, and sends that.
+    Collects,
     /// An instance begins.
     Starts,
     /// An instance that waits for it goes on; without one, the message is not for this subscriber.
@@ -74,10 +83,11 @@ impl Judged {
 pub struct Routing {
     /// The party that it would be taken for.
     pub party: Option<String>,
-    /// What is wrong or odd in it: path and text. May be patient data.
-    pub findings: Vec<(String, String)>,
+    /// What is wrong or odd in it, as the door would say.
+    pub findings: Vec<Finding>,
     /// Every subscription, in the order of [`subscriptions`].
     pub judged: Vec<Judged>,
+    properties: Properties,
 }
 
 /// All subscriptions of a configuration: ports first, each in the order of the site's files.
@@ -93,7 +103,8 @@ pub fn subscriptions(configuration: &Configuration) -> Vec<Subscription> {
     };
     let mut found = Vec::new();
     for port in configuration.send_ports.values() {
-        found.extend(port.filter.iter().map(|filter| of_port(&port.name, Means::Sends, filter)));
+        let means = if port.batch.is_some() { Means::Collects } else { Means::Sends };
+        found.extend(port.filter.iter().map(|filter| of_port(&port.name, means.clone(), filter)));
         for (group, settings) in &configuration.send_port_groups {
             if let Some(filter) = settings.filter.as_ref().filter(|_| settings.members.contains(&port.name)) {
                 found.push(of_port(&port.name, Means::SendsAsMember(group.clone()), filter));
@@ -254,14 +265,46 @@ pub fn route(
         .enumerate()
         .map(|(number, one)| one.judge(number, &properties))
         .collect();
-    Routing {
-        party: party.map(str::to_owned),
-        findings: findings
-            .iter()
-            .map(|finding| (finding.path.to_string(), finding.text.to_string()))
-            .collect(),
-        judged,
+    Routing { party: party.map(str::to_owned), findings, judged, properties }
+}
+
+/// Instances that wait for such a message now, by orchestration: those that hold its correlation values.
+///
+/// # Errors
+///
+/// Fails when the database does.
+pub async fn waiting(
+    pool: &PgPool,
+    current: &Current,
+    routing: &Routing,
+) -> sqlx::Result<HashMap<String, Vec<InstanceId>>> {
+    let arrival = Arrival { message: MessageId(0), order_source: "" };
+    let (mut orchestrations, mut sets, mut keys) = (Vec::new(), Vec::new(), Vec::new());
+    for route in current.routes(&routing.properties, arrival) {
+        let Some(Detail::Subscribed(subscribed)) = route.detail else { continue };
+        let Some((set, key)) = subscribed.correlation.filter(|_| subscribed.follows) else { continue };
+        orchestrations.push(route.subscriber);
+        sets.push(set);
+        keys.push(key.to_vec());
     }
+    let rows = sqlx::query!(
+        "SELECT DISTINCT s.name, c.instance
+           FROM unnest($1::integer[], $2::text[], $3::bytea[]) AS u(orchestration, correlation_set, key)
+           JOIN correlation c USING (orchestration, correlation_set, key)
+           JOIN subscriber s ON s.id = c.orchestration
+          ORDER BY s.name, c.instance
+          LIMIT 100",
+        &orchestrations,
+        &sets,
+        &keys
+    )
+    .fetch_all(pool)
+    .await?;
+    let mut waiting: HashMap<String, Vec<InstanceId>> = HashMap::new();
+    for row in rows {
+        waiting.entry(row.name).or_default().push(InstanceId(row.instance));
+    }
+    Ok(waiting)
 }
 
 #[cfg(test)]

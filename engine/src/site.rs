@@ -18,6 +18,7 @@ mod follow;
 mod head;
 mod layers;
 mod notify;
+mod origin;
 mod party;
 mod people;
 mod plan;
@@ -39,6 +40,7 @@ pub use deploy::{
 pub use folder::{Exported, FolderError, read_folder, write_folder};
 pub use follow::ConfigurationStore;
 pub use layers::{LIBRARY, find, with_library, without_library};
+pub use origin::{Origin, Origins};
 pub use plan::{Change, How, Plan, plan};
 pub use publish::{
     FileChange, back_to, changed, in_place_of_library, publish_file, publish_files, roll_back_file, test_path,

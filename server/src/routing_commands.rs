@@ -114,6 +114,7 @@ fn means(one: &Subscription) -> String {
     match &one.means {
         Means::Sends => "sends it".to_owned(),
         Means::SendsAsMember(group) => format!("sends it, as a member of {group}"),
+        Means::Collects => "collects it into a batch".to_owned(),
         Means::Starts => "begins an instance".to_owned(),
         Means::Follows => "goes on where an instance waits for it".to_owned(),
     }

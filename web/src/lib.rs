@@ -6,6 +6,8 @@
 
 mod api;
 mod assets;
+mod audit;
+mod batches;
 mod failure;
 mod flash;
 mod form;

@@ -2,6 +2,8 @@
 
 use orderly_engine::capability::Capability::{self, *};
 
+use crate::audit::{log, retention};
+use crate::batches::{incoming, outgoing};
 use crate::operations::{
     act, alerts, edit, instances, jobs, overview, ports, queues, subscriptions, suspended,
 };
@@ -14,6 +16,9 @@ use crate::{api, assets, health, home, lock, me, sign_in};
 
 /// Who may look at an instance: operators, and those who follow messages.
 const INSTANCES: &[Capability] = &[PortRead, MsgFind];
+
+/// Who may look at what is kept and for how long.
+const KEEPERS: &[Capability] = &[AuditRead, RetentionConfig];
 
 /// Everything the console answers. Keep it on one screen: one line a route.
 pub(crate) fn table() -> Vec<Route> {
@@ -42,7 +47,15 @@ pub(crate) fn table() -> Vec<Route> {
         Route::post("/messages", MsgFind, search::submit),
         Route::get("/messages/{id}", MsgFind, message::show),
         Route::get("/messages/{id}/bytes", MsgRead, message::download),
+        Route::get("/messages/{id}/edit", MsgEdit, edit::show_message),
+        Route::post("/messages/{id}/edit", MsgEdit, edit::submit_message),
         Route::get("/instances/{id}", INSTANCES, instance::show),
+        Route::get("/audit", AuditRead, log::show),
+        Route::get("/audit/verify", AuditVerify, log::show_chain),
+        Route::post("/audit/verify", AuditVerify, log::verify),
+        Route::get("/retention", KEEPERS, retention::show),
+        Route::post("/retention/holds", RetentionConfig, retention::place),
+        Route::post("/retention/holds/{id}", RetentionConfig, retention::release),
         // Rules
         Route::get("/rules", RulesRead, catalog::show),
         Route::get("/rules/{sort}/{name}", RulesRead, set::show),
@@ -79,6 +92,11 @@ pub(crate) fn table() -> Vec<Route> {
         Route::get("/jobs", PortRead, jobs::list),
         Route::get("/jobs/{id}", PortRead, jobs::show),
         Route::post("/jobs/{id}", BulkRun, jobs::tell),
+        Route::get("/batches", PortRead, outgoing::list),
+        Route::get("/batches/{id}", PortRead, outgoing::show),
+        Route::post("/batches/{id}", PortControl, outgoing::control),
+        Route::get("/batches/in", PortRead, incoming::list),
+        Route::get("/batches/in/{id}", INSTANCES, incoming::show),
         Route::get("/orchestrations", PortRead, instances::list_orchestrations),
         Route::get("/instances", PortRead, instances::list),
         Route::post("/instances/{id}/resume", InstControl, act::resume_instance),

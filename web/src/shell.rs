@@ -18,7 +18,15 @@ use crate::visit::{Guest, Visit};
 /// Sections and their pages. A page that has no route yet, or that the person may not open, is not shown.
 const SECTIONS: &[(&str, &[(&str, &str)])] = &[
     ("Work", &[("My tasks", "/tasks"), ("Decided", "/tasks/history")]),
-    ("Tracking", &[("Messages", "/messages"), ("Access log", "/audit"), ("Audit chain", "/audit/verify")]),
+    (
+        "Tracking",
+        &[
+            ("Messages", "/messages"),
+            ("Access log", "/audit"),
+            ("Audit chain", "/audit/verify"),
+            ("Retention and holds", "/retention"),
+        ],
+    ),
     ("Rules", &[("Rule sets", "/rules"), ("Vocabulary", "/vocab"), ("Code sets", "/codesets")]),
     (
         "Operations",
@@ -27,6 +35,7 @@ const SECTIONS: &[(&str, &[(&str, &str)])] = &[
             ("Ports", "/ports"),
             ("Queues", "/queues"),
             ("Suspended", "/suspended"),
+            ("Batches", "/batches"),
             ("Subscriptions", "/subscriptions"),
             ("Orchestrations", "/orchestrations"),
             ("Alerts", "/alerts"),

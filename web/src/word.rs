@@ -74,6 +74,7 @@ words! {
     retrying Warn "Retrying",
     down Bad "Down",
     on_hold Held "On hold",
+    draining Info "Draining",
     live Good "Live",
     open Info "Open",
     second_person Held "Waiting for second person",

@@ -41,7 +41,12 @@ async fn the_overview_puts_what_needs_attention_first() {
         browser.get(page).await.expect(StatusCode::OK);
     }
     browser.get("/queues").await.says("6 min");
-    browser.get("/ports/send/billing").await.says("Acknowledgment awaited").says("AE suspend");
+    browser
+        .get("/ports/send/billing")
+        .await
+        .says("Acknowledgment awaited")
+        .says("AE, error")
+        .says("Suspended: a person decides");
 }
 
 #[tokio::test]
@@ -261,4 +266,23 @@ async fn a_paced_group_is_a_job_that_can_be_paused_and_cancelled() {
         browser.get(&address).await.says(word);
     }
     assert_eq!(count(&console, "SELECT count(*) FROM access_entry WHERE action LIKE 'job.%'").await, 4);
+}
+
+#[tokio::test]
+async fn a_send_port_is_drained_and_an_orchestration_held_by_their_own_names() {
+    let (console, _) = console().await;
+    let browser = console.signed_in("m.okafor").await;
+    let page = browser.get("/ports/send/emr").await.expect(StatusCode::OK).says("Drain");
+    let key = page.hidden("form_key");
+    let fields = [("form_key", key.as_str()), ("to", "draining"), ("reason", "new cable"), ("version", "0")];
+    browser.post("/ports/send/emr", &fields).await.expect(StatusCode::SEE_OTHER);
+    browser.get("/ports/send/emr").await.says("Draining").says("new cable").says("Start port now");
+    let stored =
+        "SELECT count(*) FROM port_state WHERE kind = 'send_port' AND name = 'emr' AND state = 'draining'";
+    assert_eq!(count(&console, stored).await, 1);
+
+    let page = browser.get("/ports/receive/lab/mllp").await.expect(StatusCode::OK).says("Hold port now");
+    let key = page.hidden("form_key");
+    let fields = [("form_key", key.as_str()), ("to", "draining"), ("reason", "new cable"), ("version", "0")];
+    browser.post("/ports/receive/lab/mllp", &fields).await.expect(StatusCode::UNPROCESSABLE_ENTITY);
 }

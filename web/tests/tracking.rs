@@ -179,3 +179,27 @@ async fn an_instance_tells_where_it_rests_and_what_brought_it_there() {
         .says("ORU^R01");
     browser.get("/instances/0000000000000").await.expect(StatusCode::NOT_FOUND);
 }
+
+#[tokio::test]
+async fn what_was_found_in_a_message_is_marked_searched_and_told_with_its_place() {
+    let (console, morning) = console().await;
+    let browser = console.signed_in("h.nair").await;
+    let found = browser.get("/messages?findings=any").await.expect(StatusCode::OK);
+    found.says(&format!("/messages/{}?tab=findings", morning.result)).says("1 finding").says("With findings");
+    browser.get("/messages?findings=errors").await.expect(StatusCode::OK).says("Nothing matched");
+    browser
+        .get(&format!("/messages/{}?tab=findings", morning.result))
+        .await
+        .expect(StatusCode::OK)
+        .says("Findings 1")
+        .says("Warning")
+        .says("tab=readable#f-OBX-1-8")
+        .says("103 Table value not found")
+        .says("Value is not in its table")
+        .says("Tables, level standard");
+    browser
+        .get(&format!("/messages/{}?tab=readable", morning.result))
+        .await
+        .says("id=\"f-OBX-1-8\" class=\"found\"")
+        .says("Value is not in its table");
+}

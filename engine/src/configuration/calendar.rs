@@ -1,6 +1,7 @@
 //! Calendars: the hours in which something is open, by day of the week or month, with holidays. Pure.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::str::FromStr;
 
 use chrono::{DateTime, Datelike, NaiveDate, TimeDelta, Timelike, Utc, Weekday};
@@ -140,6 +141,33 @@ impl Calendar {
 
 fn is_last(day: NaiveDate, step: TimeDelta) -> bool {
     day.checked_add_signed(step).is_none_or(|next| next.month() != day.month())
+}
+
+impl fmt::Display for Hours {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let clock = |minute: u32| format!("{:02}:{:02}", minute / 60, minute % 60);
+        write!(f, "{} {}-{}", self.days, clock(self.from), clock(self.to))
+    }
+}
+
+impl fmt::Display for Days {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = |day: &Weekday| day.to_string().to_lowercase();
+        match self {
+            Self::Daily => f.write_str("daily"),
+            Self::Holidays => f.write_str("holidays"),
+            Self::Weekdays(days) => f.write_str(&days.iter().map(name).collect::<Vec<_>>().join(",")),
+            Self::OfMonth(days) => {
+                write!(f, "day {}", days.iter().map(u32::to_string).collect::<Vec<_>>().join(","))
+            }
+            Self::LastOfMonth => f.write_str("day last"),
+            Self::Nth(number, day) => {
+                let word = ["first", "second", "third", "fourth"].get(*number as usize - 1);
+                write!(f, "{} {}", word.unwrap_or(&"fifth"), name(day))
+            }
+            Self::LastWeekday(day) => write!(f, "last {}", name(day)),
+        }
+    }
 }
 
 /// The text is no entry of a calendar; says what one looks like.

@@ -1,7 +1,7 @@
 //! What operators do with the batches of a send port: send what is open now, stop collecting and keep or release what is
 //! open, start again. Collectors of all nodes look before each commit, so it holds at once.
 
-use super::{PortName, commit, set_state, told};
+use super::{PortName, Wish, commit, set_state, told};
 use crate::access;
 use crate::collect;
 use crate::current::Current;
@@ -53,14 +53,14 @@ pub async fn control(
         return Ok(Controlled::NoBatches);
     }
     let mut tx = store.begin("operate: control batches").await?;
-    let (action, running, version) = match control {
+    let (action, wish, version) = match control {
         Control::SendNow(_) => ("batch.sent_now", None, 0),
-        Control::StopAndHold(version) => ("batch.held", Some(false), version),
-        Control::StopAndRelease(version) => ("batch.released", Some(false), version),
-        Control::Start(version) => ("batch.started", Some(true), version),
+        Control::StopAndHold(version) => ("batch.held", Some(Wish::Hold), version),
+        Control::StopAndRelease(version) => ("batch.released", Some(Wish::Hold), version),
+        Control::Start(version) => ("batch.started", Some(Wish::Run), version),
     };
-    if let Some(running) = running
-        && !set_state(&mut tx, PortName { kind: "collector", name: port }, running, version, who).await?
+    if let Some(wish) = wish
+        && !set_state(&mut tx, PortName { kind: "collector", name: port }, wish, version, who).await?
     {
         return Ok(Controlled::Changed);
     }

@@ -60,8 +60,8 @@ impl Resubmitted {
 }
 
 /// A stored message, as far as a copy of it needs it.
-struct Original {
-    id: MessageId,
+pub(super) struct Original {
+    pub(super) id: MessageId,
     body: Vec<u8>,
     party: Option<String>,
     control_id: Option<String>,
@@ -72,10 +72,10 @@ struct Original {
 }
 
 /// The copy with what routing knows about it.
-struct Copied {
+pub(super) struct Copied {
     message: Message,
-    properties: Properties,
-    order_source: String,
+    pub(super) properties: Properties,
+    pub(super) order_source: String,
 }
 
 /// Work that the copy takes the place of.
@@ -190,7 +190,7 @@ async fn take(tx: &mut Tx, id: ParkedId, version: i32) -> Result<Option<(i64, Pl
     }))
 }
 
-async fn original(tx: &mut Tx, id: i64) -> Result<Option<Original>, Error> {
+pub(super) async fn original(tx: &mut Tx, id: i64) -> Result<Option<Original>, Error> {
     let row = sqlx::query!(
         "SELECT body, party, control_id, patient, source, retention, parent FROM message WHERE id = $1",
         id
@@ -209,6 +209,13 @@ async fn original(tx: &mut Tx, id: i64) -> Result<Option<Original>, Error> {
     }))
 }
 
+/// What the door says of a copy.
+pub(super) struct AtDoor {
+    pub(super) findings: Vec<Finding>,
+    /// The copy, or why it would be refused.
+    pub(super) copied: Result<Copied, String>,
+}
+
 /// Reads the copy as the door would have: by the place where the first of its ancestors came in.
 async fn copy(
     tx: &mut Tx,
@@ -216,8 +223,18 @@ async fn copy(
     original: &Original,
     bytes: Vec<u8>,
 ) -> Result<Result<Copied, String>, Error> {
+    Ok(at_door(tx, current, original, bytes).await?.copied)
+}
+
+pub(super) async fn at_door(
+    tx: &mut Tx,
+    current: &Current,
+    original: &Original,
+    bytes: Vec<u8>,
+) -> Result<AtDoor, Error> {
     let Ok(message) = Message::parse(bytes) else {
-        return Ok(Err("It cannot be read as an HL7 message: it needs an MSH segment first.".to_owned()));
+        let why = "It cannot be read as an HL7 message: it needs an MSH segment first.".to_owned();
+        return Ok(AtDoor { findings: Vec::new(), copied: Err(why) });
     };
     let configuration = &current.configuration;
     let came_by = came_by(tx, original).await?.unwrap_or_default();
@@ -226,17 +243,20 @@ async fn copy(
     });
     let Some((port, location)) = place else {
         let properties = configuration.rules.promote(&message);
-        return Ok(Ok(Copied { message, properties, order_source: came_by }));
+        let copied = Copied { message, properties, order_source: came_by };
+        return Ok(AtDoor { findings: Vec::new(), copied: Ok(copied) });
     };
     let inbound = location.inbound(original.party.as_deref());
     let message = parse::parse_again(message, &inbound.charset);
     let findings = validate::validate(&message, inbound, &configuration.rules);
     if let Some(worst) = findings.iter().find(|finding| finding.severity == Severity::Error) {
-        return Ok(Err(said(worst)));
+        let why = said(worst);
+        return Ok(AtDoor { findings, copied: Err(why) });
     }
     let party = original.party.as_deref();
     let properties = promote::promote(&configuration.rules, &message, port, location, party, &findings);
-    Ok(Ok(Copied { message, properties, order_source: came_by }))
+    let copied = Copied { message, properties, order_source: came_by };
+    Ok(AtDoor { findings, copied: Ok(copied) })
 }
 
 fn said(finding: &Finding) -> String {

@@ -83,6 +83,8 @@ struct Facts {
     replaced: bool,
     instances: HashSet<i64>,
     parked: Vec<(i16, String)>,
+    /// What it waits for in a batch that goes out.
+    batch: Option<&'static str>,
     waits_for: Option<String>,
     instance_suspended: bool,
     task: Option<(String, Option<DateTime<Utc>>)>,
@@ -99,6 +101,7 @@ pub async fn outcomes(
     }
     let mut facts: HashMap<i64, Facts> = ids.iter().map(|id| (*id, Facts::default())).collect();
     read_tracking(pool, ids, &mut facts).await?;
+    read_batches(pool, &mut facts).await?;
     read_parked(pool, ids, &mut facts).await?;
     read_instances(pool, &mut facts).await?;
     Ok(facts.into_iter().map(|(id, facts)| (id, facts.conclude(now))).collect())
@@ -238,6 +241,37 @@ impl Facts {
     }
 }
 
+/// Batches that it, or what was made of it, goes out with: delivered with the batch, unless the receiver refused it there.
+async fn read_batches(pool: &PgPool, facts: &mut HashMap<i64, Facts>) -> sqlx::Result<()> {
+    let roots: HashMap<i64, i64> = facts
+        .iter()
+        .flat_map(|(id, fact)| fact.made.iter().map(move |made| (*made, *id)).chain([(*id, *id)]))
+        .collect();
+    let ids: Vec<i64> = roots.keys().copied().collect();
+    let rows = sqlx::query!(
+        r#"SELECT i.message_id, c.subscriber, i.outcome, c.state = 1 AS "open!",
+                EXISTS (SELECT FROM tracking t WHERE t.message_id = c.message_id AND t.kind = 6) AS "delivered!"
+         FROM collector_item i
+         JOIN collector c ON c.id = i.collector
+         WHERE i.message_id = ANY($1)"#,
+        &ids
+    )
+    .fetch_all(pool)
+    .await?;
+    for row in rows {
+        let Some(fact) = roots.get(&row.message_id).and_then(|root| facts.get_mut(root)) else { continue };
+        fact.taken.insert(row.subscriber);
+        let place = (Some(row.message_id), row.subscriber);
+        match (row.open, row.delivered, row.outcome.as_str()) {
+            (true, ..) => fact.batch = Some("for its batch to close"),
+            (false, false, _) => fact.batch = Some("for its batch to be delivered"),
+            (false, true, "" | "AA" | "CA") => drop(fact.delivered.insert(place)),
+            (false, true, _) => drop(fact.failed.insert(place)),
+        }
+    }
+    Ok(())
+}
+
 async fn read_parked(pool: &PgPool, ids: &[i64], facts: &mut HashMap<i64, Facts>) -> sqlx::Result<()> {
     let subjects: Vec<i64> =
         ids.iter().copied().chain(facts.values().flat_map(|fact| fact.made.iter().copied())).collect();
@@ -314,6 +348,9 @@ impl Facts {
         }
         if !self.parked.is_empty() {
             return (Outcome::Waiting, "for the receiver".to_owned());
+        }
+        if let Some(what) = self.batch {
+            return (Outcome::Waiting, what.to_owned());
         }
         if self.replaced {
             return (Outcome::Replaced, "a copy was sent instead".to_owned());

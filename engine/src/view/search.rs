@@ -4,6 +4,7 @@
 //! combine; values only ever travel as bound parameters.
 
 use chrono::{DateTime, Utc};
+use orderly_hl7::Severity;
 use sqlx::{PgPool, Postgres, QueryBuilder, Row};
 
 use super::outcome::{Outcome, outcomes};
@@ -42,6 +43,41 @@ impl Origin {
     }
 }
 
+/// Which messages by what was found in them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum With {
+    /// With any finding.
+    Findings,
+    /// With an error.
+    Errors,
+    /// With nothing to mend: no error and no warning.
+    Nothing,
+}
+
+impl With {
+    /// The word of the form and the address.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Findings => "any",
+            Self::Errors => "errors",
+            Self::Nothing => "none",
+        }
+    }
+
+    /// Reads the word of the form.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Findings, Self::Errors, Self::Nothing].into_iter().find(|with| with.word() == word)
+    }
+
+    fn takes(self, row: &Found) -> bool {
+        match self {
+            Self::Findings => row.findings > 0,
+            Self::Errors => row.worst == Some(Severity::Error),
+            Self::Nothing => row.worst.is_none_or(|worst| worst == Severity::Information),
+        }
+    }
+}
+
 /// What to look for. Empty fields do not filter.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
@@ -61,6 +97,8 @@ pub struct Filter {
     pub to: Option<DateTime<Utc>>,
     /// What became of it.
     pub outcome: Option<Outcome>,
+    /// What was found in it when it came in.
+    pub findings: Option<With>,
     /// By origin.
     pub origin: Origin,
     /// Only ids below this one: the next page.
@@ -92,6 +130,10 @@ pub struct Found {
     pub outcome: Outcome,
     /// More about the outcome: "3 of 3", "person, due 13:15".
     pub outcome_detail: String,
+    /// How many findings there were when it came in.
+    pub findings: usize,
+    /// The worst of them.
+    pub worst: Option<Severity>,
 }
 
 /// One page of a search.
@@ -105,7 +147,7 @@ pub struct FoundPage {
     pub scanned_to: Option<i64>,
 }
 
-/// A filter by outcome looks at no more than this many messages for one page.
+/// A filter by outcome or findings looks at no more than this many messages for one page.
 pub const SCAN_MOST: usize = 2_000;
 
 /// The smallest id that a message received at `at` can have: ids begin with milliseconds since 2025.
@@ -121,12 +163,16 @@ pub async fn search(
     now: DateTime<Utc>,
     limit: usize,
 ) -> sqlx::Result<FoundPage> {
-    let Some(wanted) = filter.outcome else {
+    if filter.outcome.is_none() && filter.findings.is_none() {
         let mut rows = batch(pool, filter, limit + 1).await?;
         let more = rows.len() > limit;
         rows.truncate(limit);
         judge(pool, &mut rows, now).await?;
         return Ok(FoundPage { rows, more, scanned_to: None });
+    }
+    let (outcome, with) = (filter.outcome, filter.findings);
+    let wanted = |row: &Found| {
+        outcome.is_none_or(|wanted| row.outcome == wanted) && with.is_none_or(|with| with.takes(row))
     };
     let mut page = FoundPage::default();
     let mut filter = filter.clone();
@@ -137,7 +183,7 @@ pub async fn search(
         let whole = rows.len() == 200;
         scanned += rows.len();
         judge(pool, &mut rows, now).await?;
-        for row in rows.into_iter().filter(|row| row.outcome == wanted) {
+        for row in rows.into_iter().filter(wanted) {
             if page.rows.len() == limit {
                 page.more = true;
                 return Ok(page);
@@ -156,7 +202,12 @@ pub async fn search(
 async fn judge(pool: &PgPool, rows: &mut [Found], now: DateTime<Utc>) -> sqlx::Result<()> {
     let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
     let mut outcomes = outcomes(pool, &ids, now).await?;
+    let findings = super::tracking::findings(pool, &ids).await?;
     for row in rows {
+        if let Some(found) = findings.get(&row.id) {
+            row.findings = found.len();
+            row.worst = found.iter().map(|one| one.severity).max();
+        }
         if let Some((outcome, detail)) = outcomes.remove(&row.id) {
             row.outcome = outcome;
             row.outcome_detail = detail;
@@ -188,6 +239,8 @@ async fn batch(pool: &PgPool, filter: &Filter, limit: usize) -> sqlx::Result<Vec
                 size: row.try_get("size")?,
                 outcome: Outcome::Received,
                 outcome_detail: String::new(),
+                findings: 0,
+                worst: None,
             })
         })
         .collect()

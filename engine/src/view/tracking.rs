@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 
 use super::suspended::ParkedRow;
-use crate::tracking::{Detail, Kind};
+use crate::tracking::{Detail, Found, Kind};
 
 /// A journey shows no more entries than this.
 pub const ENTRIES_MOST: i64 = 1_000;
@@ -75,6 +75,30 @@ pub async fn context(pool: &PgPool, id: i64) -> sqlx::Result<Option<Vec<u8>>> {
         .fetch_optional(pool)
         .await?
         .flatten())
+}
+
+/// What was found wrong or odd in these messages when they came in; those without findings are left out.
+pub async fn findings(pool: &PgPool, ids: &[i64]) -> sqlx::Result<HashMap<i64, Vec<Found>>> {
+    let kinds = [Kind::Received, Kind::SuspendedAtDoor, Kind::Resubmitted].map(|kind| kind as i16);
+    let rows = sqlx::query!(
+        r#"SELECT message_id AS "message_id!", detail
+             FROM tracking
+            WHERE message_id = ANY($1) AND kind = ANY($2)
+            ORDER BY at"#,
+        ids,
+        &kinds[..]
+    )
+    .fetch_all(pool)
+    .await?;
+    let mut found = HashMap::new();
+    for row in rows {
+        if let Some(Detail::Received { findings, .. }) = Detail::decode(row.detail.as_deref())
+            && !findings.is_empty()
+        {
+            found.insert(row.message_id, findings);
+        }
+    }
+    Ok(found)
 }
 
 /// One fact of the audit trail.

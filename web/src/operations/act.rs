@@ -5,7 +5,7 @@ use chrono::DateTime;
 use orderly_engine::ids::{InstanceId, ParkedId};
 use orderly_engine::operate::job::{self, Action, NewJob};
 use orderly_engine::operate::resubmit::{self, Resubmitted};
-use orderly_engine::operate::{self, Fate, PortName};
+use orderly_engine::operate::{self, Fate, PortName, Wish};
 use orderly_engine::parked::Acted;
 use orderly_engine::store;
 use orderly_engine::view::suspended::{self, ParkedRow};
@@ -373,7 +373,7 @@ pub(crate) struct Switch {
     to: String,
 }
 
-/// Starts or holds a port.
+/// Starts, holds or drains a port; starts or holds an orchestration.
 pub(crate) async fn switch_port(
     State(state): State<AppState>,
     visit: Visit,
@@ -392,27 +392,28 @@ pub(crate) async fn switch_port(
     if !known {
         return Err(Failure::NotFound { what: "port" });
     }
-    let running = match sent.fields.to.as_str() {
-        "running" => true,
-        "on_hold" => false,
+    let wish = match sent.fields.to.as_str() {
+        "running" => Wish::Run,
+        "on_hold" => Wish::Hold,
+        "draining" if kind == "send" => Wish::Drain,
         _ => return Err(Failure::BadForm("It does not say whether to start or to hold".to_owned())),
     };
     let reason = given(&sent.fields.reason)?;
     let href = format!("/ports/{kind}/{name}");
     form::once(&state, &visit, &sent.key, async {
-        let action = if running { "port.started" } else { "port.held" };
-        let who = visit.entry(action, ("port", &name), reason, "done");
+        let who = visit.entry(wish.action(), ("port", &name), reason, "done");
         let port = PortName { kind: stored_kind(&kind), name: &name };
-        let acted = operate::port(&state.store, port, running, sent.version, configuration.version, who)
+        let acted = operate::port(&state.store, port, wish, sent.version, configuration.version, who)
             .await
             .map_err(failed)?;
         if acted == Acted::Changed {
             return Err(changed(&href));
         }
-        let said = match (running, kind.as_str()) {
-            (true, _) => format!("{name} is started."),
-            (false, "receive") => format!("{name} is on hold: it takes nothing until it is started."),
-            (false, _) => format!("{name} is on hold: what is for it waits, in order."),
+        let said = match (wish, kind.as_str()) {
+            (Wish::Run, _) => format!("{name} is started."),
+            (Wish::Hold, "receive") => format!("{name} is on hold: it takes nothing until it is started."),
+            (Wish::Hold, _) => format!("{name} is on hold: what is for it waits, in order."),
+            (Wish::Drain, _) => format!("{name} sends what waits now, and is on hold then."),
         };
         Ok((href.clone(), Some(Flash::done(said))))
     })

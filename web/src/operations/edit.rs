@@ -4,6 +4,7 @@
 use askama::Template;
 use axum::extract::{Path, State};
 use orderly_engine::ids::{MessageId, ParkedId};
+use orderly_engine::operate::preview;
 use orderly_engine::operate::resubmit::{self, Resubmitted, Which};
 use orderly_engine::view::suspended::{self, ParkedRow};
 use orderly_engine::view::tracking;
@@ -18,6 +19,7 @@ use crate::form::{self, Submission};
 use crate::page::{self, Answer};
 use crate::shell::{Shell, Width};
 use crate::state::AppState;
+use crate::tracking::findings::{self, FindingLine};
 use crate::visit::Visit;
 
 /// The largest text that is edited in a browser, in bytes.
@@ -30,28 +32,71 @@ struct Change {
     after: String,
 }
 
+/// What is edited: suspended work, or any stored message.
+struct Subject {
+    /// The work, with its version.
+    parked: Option<ParkedRow>,
+    message: MessageId,
+    /// The page that it was come from.
+    back: String,
+    /// Where its form goes.
+    action: String,
+}
+
+impl Subject {
+    fn version(&self) -> i32 {
+        self.parked.as_ref().map_or(0, |row| row.version)
+    }
+
+    fn which(&self) -> Which {
+        match &self.parked {
+            Some(row) => Which::Parked(ParkedId(row.id), row.version),
+            None => Which::Message(self.message),
+        }
+    }
+}
+
+/// What was found about the copy when it was looked over.
+#[derive(Default)]
+struct Checked {
+    changes: Vec<Change>,
+    findings: Vec<FindingLine>,
+    /// What keeps it from being sent.
+    wrong: String,
+    /// Who would get it.
+    takers: Vec<String>,
+}
+
 #[derive(Template)]
 #[template(path = "operations/edit.html")]
 struct EditPage {
     shell: Shell,
-    id: String,
+    action: String,
+    back: String,
     place: String,
     text: String,
     lines: usize,
     version: i32,
     form_key: String,
-    /// The differences were asked for.
-    checked: bool,
-    changes: Vec<Change>,
-    /// What keeps it from being sent.
-    wrong: String,
+    checked: Option<Checked>,
+    /// It was looked over, and nothing keeps it from being sent.
+    ready: bool,
 }
 
 /// The text of suspended work, to be edited. That it was read is recorded.
 pub(crate) async fn show(State(state): State<AppState>, visit: Visit, Path(id): Path<String>) -> Answer {
-    let (row, body) = suspended_message(&state, &visit, &id).await?;
-    let text = text_of(body)?;
-    page::show(&page_of(&visit, &row, id, text, Vec::new(), None))
+    let (subject, body) = suspended_message(&state, &visit, &id).await?;
+    page::show(&page_of(&visit, subject, text_of(body)?, None))
+}
+
+/// The text of any message, to be edited. That it was read is recorded.
+pub(crate) async fn show_message(
+    State(state): State<AppState>,
+    visit: Visit,
+    Path(id): Path<String>,
+) -> Answer {
+    let (subject, body) = stored_message(&state, &visit, &id).await?;
+    page::show(&page_of(&visit, subject, text_of(body)?, None))
 }
 
 /// The edited text.
@@ -66,101 +111,174 @@ pub(crate) struct Edited {
     step: String,
 }
 
-/// Shows what the copy says differently, or sends it.
+/// Shows what a copy of suspended work says differently, or sends it.
 pub(crate) async fn submit(
     State(state): State<AppState>,
     visit: Visit,
     Path(id): Path<String>,
     sent: Submission<Edited>,
 ) -> Answer {
-    let (row, body) = suspended_message(&state, &visit, &id).await?;
-    if row.version != sent.version {
-        return Err(changed(&id));
+    let (subject, body) = suspended_message(&state, &visit, &id).await?;
+    if subject.version() != sent.version {
+        return Err(changed(&subject.back));
     }
+    answer(&state, &visit, subject, &body, &sent).await
+}
+
+/// Shows what a copy of a message says differently, or sends it.
+pub(crate) async fn submit_message(
+    State(state): State<AppState>,
+    visit: Visit,
+    Path(id): Path<String>,
+    sent: Submission<Edited>,
+) -> Answer {
+    let (subject, body) = stored_message(&state, &visit, &id).await?;
+    answer(&state, &visit, subject, &body, &sent).await
+}
+
+async fn answer(
+    state: &AppState,
+    visit: &Visit,
+    subject: Subject,
+    body: &[u8],
+    sent: &Submission<Edited>,
+) -> Answer {
     let bytes = bytes_of(&sent.fields.text);
     if sent.fields.step != "send" {
-        let (changes, wrong) = compare(&body, &bytes);
-        return page::show(&page_of(&visit, &row, id, lines_of(&bytes), changes, Some(wrong)));
+        let checked = look_over(state, visit, &subject, body, &bytes).await?;
+        return page::show(&page_of(visit, subject, lines_of(&bytes), Some(checked)));
     }
     let reason = given(&sent.fields.reason)?;
-    form::once(&state, &visit, &sent.key, async {
-        let who = visit.entry("message.resubmitted", ("message", &id), reason, "done");
-        let which = Which::Parked(ParkedId(row.id), sent.version);
+    let object = subject.message.to_string();
+    form::once(state, visit, &sent.key, async {
+        let who = visit.entry("message.resubmitted", ("message", &object), reason, "done");
         let current = state.running.load_full();
-        let done =
-            resubmit::resubmit(&state.store, &current, which, Some(bytes), who).await.map_err(failed)?;
+        let done = resubmit::resubmit(&state.store, &current, subject.which(), Some(bytes), who)
+            .await
+            .map_err(failed)?;
         match done {
             Resubmitted::Done(copy) => {
                 let said = "The edited copy is on its way. The original stays as it came.";
                 Ok((format!("/messages/{copy}"), Some(Flash::done(said))))
             }
-            other => Err(refused(&other, &id)),
+            other => Err(refused(&other, &subject.back)),
         }
     })
     .await
 }
 
+/// The differences, and what the door and the subscriptions would say.
+async fn look_over(
+    state: &AppState,
+    visit: &Visit,
+    subject: &Subject,
+    before: &[u8],
+    after: &[u8],
+) -> Result<Checked, Failure> {
+    let (changes, unreadable) = compare(before, after);
+    if !unreadable.is_empty() {
+        return Ok(Checked { changes, wrong: unreadable, ..Checked::default() });
+    }
+    let parked = subject.parked.as_ref().map(|row| ParkedId(row.id));
+    let current = state.running.load_full();
+    let said = preview::preview(&state.store, &current, subject.message, parked, after.to_vec())
+        .await
+        .map_err(failed)?
+        .ok_or(Failure::NotFound { what: "message" })?;
+    let message = Message::parse(after.to_vec()).ok();
+    let names = &visit.guest.site.names;
+    let takers: Vec<String> =
+        said.takers.iter().map(|(kind, name)| names.subscriber(Some(kind), name)).collect();
+    let same = changes.is_empty() && before == after;
+    let wrong = match (said.refused, takers.is_empty()) {
+        // Suspended work that is good as it is is resumed.
+        _ if same && parked.is_some() => "Nothing is changed yet.",
+        (Some(_), _) => "It would be refused at the door. Mend what is marked as an error.",
+        (None, true) => "Nobody would take it: no subscription matches what it says.",
+        _ => "",
+    };
+    Ok(Checked {
+        changes,
+        findings: findings::lines(&said.findings, message.as_ref()),
+        wrong: wrong.to_owned(),
+        takers,
+    })
+}
+
 /// Why a copy was not sent, as a page.
-pub(crate) fn refused(done: &Resubmitted, id: &str) -> Failure {
+pub(crate) fn refused(done: &Resubmitted, back: &str) -> Failure {
     match done {
         Resubmitted::Invalid(why) => Failure::BadForm(format!("It would be refused at the door. {why}")),
         Resubmitted::NoSubscriber => Failure::refused(
             "Nobody would take it",
             "No subscription matches what it says, so it was not sent. Deploy one that does, or change what it says.",
             "Look again",
-            format!("/suspended/work/{id}"),
+            back,
         ),
         Resubmitted::NoMessage => Failure::NotFound { what: "message" },
-        Resubmitted::Changed | Resubmitted::Done(_) => changed(id),
+        Resubmitted::Changed | Resubmitted::Done(_) => changed(back),
     }
 }
 
-fn changed(id: &str) -> Failure {
+fn changed(back: &str) -> Failure {
     Failure::refused(
         "It changed while you were looking",
         "Somebody else acted on it. Nothing was sent by you. Look again and decide anew.",
         "Look again",
-        format!("/suspended/work/{id}"),
+        back,
     )
 }
 
 /// The work and the bytes of its message. Recorded before anything is shown.
-async fn suspended_message(
-    state: &AppState,
-    visit: &Visit,
-    id: &str,
-) -> Result<(ParkedRow, Vec<u8>), Failure> {
+async fn suspended_message(state: &AppState, visit: &Visit, id: &str) -> Result<(Subject, Vec<u8>), Failure> {
     let not_found = || Failure::NotFound { what: "suspended work" };
     let parked: ParkedId = id.parse().map_err(|_| not_found())?;
     let row = suspended::parked(state.pool(), parked.0).await?.ok_or_else(not_found)?;
     let message = row.message().filter(|_| matches!(row.state, 2 | 4)).ok_or_else(not_found)?;
-    visit.record(state, "message.viewed", ("message", &MessageId(message).to_string()), "edit").await?;
-    let body = tracking::body(state.pool(), message).await?.ok_or_else(not_found)?;
-    Ok((row, body))
+    let back = format!("/suspended/work/{id}");
+    let action = format!("{back}/edit");
+    let subject = Subject { parked: Some(row), message: MessageId(message), back, action };
+    let body = read(state, visit, &subject).await?;
+    Ok((subject, body))
 }
 
-fn page_of(
-    visit: &Visit,
-    row: &ParkedRow,
-    id: String,
-    text: String,
-    changes: Vec<Change>,
-    wrong: Option<String>,
-) -> EditPage {
-    let shell = Shell::new(visit, "Edit a copy and send it")
-        .crumb("Operations", "/ops")
-        .crumb("Suspended", "/suspended")
-        .width(Width::Form);
+/// Any stored message. Recorded before anything is shown.
+async fn stored_message(state: &AppState, visit: &Visit, id: &str) -> Result<(Subject, Vec<u8>), Failure> {
+    let message: MessageId = id.parse().map_err(|_| Failure::NotFound { what: "message" })?;
+    let back = format!("/messages/{id}");
+    let action = format!("{back}/edit");
+    let subject = Subject { parked: None, message, back, action };
+    let body = read(state, visit, &subject).await?;
+    Ok((subject, body))
+}
+
+async fn read(state: &AppState, visit: &Visit, subject: &Subject) -> Result<Vec<u8>, Failure> {
+    visit.record(state, "message.viewed", ("message", &subject.message.to_string()), "edit").await?;
+    let body = tracking::body(state.pool(), subject.message.0).await?;
+    body.ok_or(Failure::NotFound { what: "message" })
+}
+
+fn page_of(visit: &Visit, subject: Subject, text: String, checked: Option<Checked>) -> EditPage {
+    let shell = Shell::new(visit, "Edit a copy and send it").width(Width::Form);
+    let (shell, place) = match &subject.parked {
+        Some(row) => (
+            shell.crumb("Operations", "/ops").crumb("Suspended", "/suspended"),
+            row.subscriber
+                .as_deref()
+                .map(|name| visit.guest.site.names.subscriber(row.subscriber_kind.as_deref(), name)),
+        ),
+        None => (shell.crumb("Messages", "/messages").crumb("Message", subject.back.clone()), None),
+    };
     EditPage {
-        id,
-        place: row.subscriber.clone().unwrap_or_else(|| "whoever subscribes to it".to_owned()),
+        place: place.unwrap_or_else(|| "whoever subscribes to it".to_owned()),
         lines: text.lines().count().clamp(8, 40),
         text,
-        version: row.version,
+        version: subject.version(),
         form_key: form::new_key(),
-        checked: wrong.is_some(),
-        changes,
-        wrong: wrong.unwrap_or_default(),
+        ready: checked.as_ref().is_some_and(|checked| checked.wrong.is_empty()),
+        checked,
+        action: subject.action,
+        back: subject.back,
         shell,
     }
 }
@@ -207,8 +325,7 @@ fn compare(before: &[u8], after: &[u8]) -> (Vec<Change>, String) {
         .into_iter()
         .map(|found| Change { path: found.path, before: words(&found.left), after: words(&found.right) })
         .collect();
-    let wrong = if changes.is_empty() { "Nothing is changed yet." } else { "" };
-    (changes, wrong.to_owned())
+    (changes, String::new())
 }
 
 fn words(side: &Side) -> String {

@@ -3,14 +3,16 @@
 use std::collections::HashMap;
 
 use askama::Template;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use chrono::TimeDelta;
 use orderly_engine::capability::Capability;
 use orderly_engine::configuration::{Configuration, PortState, ReceiveAdapter, SendAdapter};
+use orderly_engine::site::Origins;
 use orderly_engine::view::operations::{self, Count, PortKey, PortSetting, Queue, Rates};
 use orderly_engine::view::port_trouble::{PortTrouble, TroubleState, troubles};
+use serde::Deserialize;
 
-use super::{age, spark, spark_words};
+use super::{age, settings, spark, spark_words};
 use crate::failure::Failure;
 use crate::page::{self, Answer};
 use crate::shell::Shell;
@@ -29,6 +31,8 @@ pub(crate) struct Port {
     pub(crate) address: String,
     pub(crate) tag: Tag,
     pub(crate) held: bool,
+    /// It sends what waits and is on hold then.
+    pub(crate) draining: bool,
     pub(crate) state_detail: String,
     pub(crate) per_minute: i64,
     pub(crate) hour: i64,
@@ -82,6 +86,13 @@ impl Readings {
         receive.chain(send).collect()
     }
 
+    /// An orchestration, which is started and held as a port is.
+    fn orchestration(&self, configuration: &Configuration, name: &str, shell: &Shell) -> Option<Port> {
+        let enlisted = configuration.orchestrations.get(name)?;
+        let title = shell.site.orchestration(name);
+        Some(self.port("orchestration", name, &title, enlisted.state, shell))
+    }
+
     fn port(&self, kind: &'static str, name: &str, title: &str, deployed: PortState, shell: &Shell) -> Port {
         let key = (stored_kind(kind).to_owned(), name.to_owned());
         let setting = self.settings.get(&key);
@@ -103,6 +114,7 @@ impl Readings {
             address: String::new(),
             tag,
             held,
+            draining: setting.is_some_and(|setting| setting.state == "draining"),
             state_detail,
             per_minute: rates.last_minute,
             hour: rates.hour,
@@ -148,7 +160,11 @@ fn breaker_words(port: &Port, configuration: &Configuration, trouble: Option<&Po
 
 /// The kind of a port as the table `port_state` calls it.
 pub(crate) fn stored_kind(kind: &str) -> &'static str {
-    if kind == "receive" { "receive_location" } else { "send_port" }
+    match kind {
+        "receive" => "receive_location",
+        "orchestration" => "orchestration",
+        _ => "send_port",
+    }
 }
 
 fn status(
@@ -166,6 +182,13 @@ fn status(
             format!("by {} at {at}: {}", shell.person(&setting.changed_by), setting.reason)
         });
         return (Tag::on_hold(), by.unwrap_or_else(|| "as deployed".to_owned()));
+    }
+    if let Some(setting) = setting.filter(|setting| setting.state == "draining") {
+        let by = shell.person(&setting.changed_by);
+        return (
+            Tag::draining(),
+            format!("what waited is sent, then it is on hold; by {by}: {}", setting.reason),
+        );
     }
     if setting.is_none() && deployed == PortState::NotDeployed {
         return (Tag::stopped(), "not deployed".to_owned());
@@ -220,11 +243,20 @@ struct PortPage {
     breaker: String,
     taking: Vec<super::taking::Taking>,
     changed: Option<(String, Moment, String)>,
-    settings: Vec<super::port_settings::Group>,
+    settings: Vec<super::settings::Group>,
+    /// How messages of the sender that was chosen are taken.
+    sender: Option<super::taking::Sender>,
     messages: String,
     may_control: bool,
     ask: String,
     form_key: String,
+}
+
+/// Whose settings are asked for.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct Asked {
+    #[serde(default)]
+    sender: String,
 }
 
 /// One port.
@@ -232,6 +264,7 @@ pub(crate) async fn show(
     State(state): State<AppState>,
     visit: Visit,
     Path((kind, name)): Path<(String, String)>,
+    Query(asked): Query<Asked>,
 ) -> Answer {
     let shell = Shell::new(&visit, visit.guest.site.names.port(&name))
         .crumb("Operations", "/ops")
@@ -239,25 +272,54 @@ pub(crate) async fn show(
     let readings = Readings::take(&state, &visit).await?;
     let configuration = state.configuration.load_full();
     let ports = readings.ports(&configuration, &shell);
-    let port = ports.into_iter().find(|port| port.kind == kind && port.name == name);
+    let port = match kind.as_str() {
+        "orchestration" => readings.orchestration(&configuration, &name, &shell),
+        _ => ports.into_iter().find(|port| port.kind == kind && port.name == name),
+    };
     let port = port.ok_or(Failure::NotFound { what: "port" })?;
+    let shell = match port.kind {
+        "orchestration" => Shell::new(&visit, port.title.clone())
+            .crumb("Operations", "/ops")
+            .crumb("Orchestrations", "/orchestrations"),
+        _ => shell,
+    };
     let key = (stored_kind(port.kind).to_owned(), port.name.clone());
     let changed = readings.settings.get(&key).map(|setting| {
         (shell.person(&setting.changed_by), shell.near_time(setting.changed_at), setting.reason.clone())
     });
     let queue = readings.queues.iter().find(|queue| queue.kind == key.0 && queue.name == key.1);
+    let origin = if port.kind == "receive" { "received" } else { "answers" };
+    let origins = Origins::read(&configuration.files);
     let location = configuration.receive_locations().find(|(of, location)| {
         port.kind == "receive" && format!("{}/{}", of.name, location.name) == port.name
     });
-    let taking = location.map(|(_, location)| super::taking::lines(&configuration, location));
-    let origin = if port.kind == "receive" { "received" } else { "answers" };
-    let settings = super::port_settings::of(&state.configuration.load(), port.kind, &port.name);
+    let mut taking = Vec::new();
+    let mut sender = None;
+    let settings = match location {
+        Some((of, location)) => {
+            taking = super::taking::lines(&configuration, location, &port.href, &asked.sender, &shell);
+            sender = super::taking::sender(&configuration, &origins, (of, location), &asked.sender, &shell);
+            settings::location(&configuration, &origins, of, location)
+        }
+        None if port.kind == "orchestration" => {
+            let enlisted = configuration.orchestrations.get(&port.name);
+            enlisted.map(|enlisted| settings::orchestration(&origins, enlisted)).unwrap_or_default()
+        }
+        None => {
+            let send = configuration.send_ports.get(&port.name);
+            send.map(|send| settings::send(&configuration, &origins, send)).unwrap_or_default()
+        }
+    };
     page::show(&PortPage {
         breaker: breaker_words(&port, &configuration, readings.troubles.get(&key)),
         settings,
         queue: queue.map(|queue| super::queues::line(queue, &shell)),
-        taking: taking.unwrap_or_default(),
-        messages: format!("/messages?port={}&origin={origin}", crate::link::encode(&port.name)),
+        taking,
+        sender,
+        messages: match port.kind {
+            "orchestration" => format!("/messages?port={}&origin=made", crate::link::encode(&port.name)),
+            _ => format!("/messages?port={}&origin={origin}", crate::link::encode(&port.name)),
+        },
         may_control: visit.may(Capability::PortControl),
         ask: visit.guest.site.roles.holders(Capability::PortControl).join(", "),
         form_key: crate::form::new_key(),

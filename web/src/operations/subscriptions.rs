@@ -1,17 +1,25 @@
 //! Subscriptions: who receives what, and "who would receive this message?" with the reason for each yes and no.
 
+use std::collections::HashMap;
+
 use askama::Template;
-use axum::extract::State;
+use axum::extract::{Query, State};
+use orderly_engine::capability::Capability;
 use orderly_engine::configuration::Configuration;
+use orderly_engine::ids::{InstanceId, MessageId};
 use orderly_engine::routing::{self, Means, Routing, Subscription};
-use orderly_hl7::Message;
+use orderly_engine::view::tracking;
+use orderly_hl7::{Message, Severity};
 use serde::Deserialize;
 
+use crate::failure::Failure;
 use crate::form::{self, Submission};
 use crate::page::{self, Answer};
+use crate::route::Needs;
 use crate::rules::samples;
 use crate::shell::Shell;
 use crate::state::AppState;
+use crate::tracking::findings::{self, FindingLine};
 use crate::visit::Visit;
 
 /// One subscription in words.
@@ -28,6 +36,10 @@ struct Verdict {
     title: String,
     name: String,
     means: String,
+    /// Instances that wait for it.
+    waiting: Vec<String>,
+    /// It only goes on where an instance waits, and none does.
+    idle: bool,
     tried: Vec<Tried>,
 }
 
@@ -41,7 +53,9 @@ struct Tried {
 struct Found {
     what: String,
     party: String,
-    findings: Vec<(String, String)>,
+    /// The door would not let it in.
+    refused: bool,
+    findings: Vec<FindingLine>,
     takes: Vec<Verdict>,
     near: Vec<Verdict>,
     others: usize,
@@ -73,37 +87,80 @@ pub(crate) struct Asked {
     text: String,
 }
 
-/// All subscriptions, and the form.
-pub(crate) async fn show(State(state): State<AppState>, visit: Visit) -> Answer {
-    let page = build(&state, &visit, Asked::default(), Ok(None));
-    page::show(&page)
+/// A stored message to ask about.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct Stored {
+    #[serde(default)]
+    message: String,
+}
+
+/// All subscriptions, and the form; with `?message=` the answer for a stored message.
+pub(crate) async fn show(
+    State(state): State<AppState>,
+    visit: Visit,
+    Query(stored): Query<Stored>,
+) -> Answer {
+    if stored.message.is_empty() {
+        return page::show(&build(&state, &visit, Asked::default(), Ok(None)));
+    }
+    if !visit.may(Capability::MsgRead) {
+        return Err(Failure::NotAllowed { needs: Needs::One(Capability::MsgRead) });
+    }
+    let not_found = || Failure::NotFound { what: "message" };
+    let id: MessageId = stored.message.parse().map_err(|_| not_found())?;
+    visit.record(&state, "message.viewed", ("message", &stored.message), "subscriptions").await?;
+    let head = tracking::head(state.pool(), id.0).await?.ok_or_else(not_found)?;
+    let body = tracking::body(state.pool(), id.0).await?.ok_or_else(not_found)?;
+    let asked = Asked { location: head.source, ..Asked::default() };
+    let found = judge(&state, body, &asked.location).await?;
+    page::show(&build(&state, &visit, asked, found.map(Some)))
 }
 
 /// Who would receive the message. It is posted, because it may hold patient data; nothing of it is kept.
 pub(crate) async fn ask(State(state): State<AppState>, visit: Visit, sent: Submission<Asked>) -> Answer {
-    let configuration = state.configuration.load_full();
-    let found = judge(&configuration, &sent.fields);
-    let page = build(&state, &visit, sent.fields, found.map(Some));
-    page::show(&page)
+    let asked = sent.fields;
+    let bytes = if asked.text.trim().is_empty() {
+        samples(&state.configuration.load()).get(&asked.sample).map(|bytes| bytes.to_vec())
+    } else {
+        Some(asked.text.trim_start().replace("\r\n", "\r").replace('\n', "\r").into_bytes())
+    };
+    let found = match bytes {
+        Some(bytes) => judge(&state, bytes, &asked.location).await?,
+        None => Err("Choose a sample or paste a message.".to_owned()),
+    };
+    page::show(&build(&state, &visit, asked, found.map(Some)))
 }
 
-type Judged = Result<Option<(Message, Routing)>, String>;
+/// A message held against all subscriptions, and the instances that wait for it.
+struct Answered {
+    message: Message,
+    routing: Routing,
+    waiting: HashMap<String, Vec<InstanceId>>,
+}
 
-fn judge(configuration: &Configuration, asked: &Asked) -> Result<(Message, Routing), String> {
-    let bytes = if asked.text.trim().is_empty() {
-        let sample = samples(configuration).get(&asked.sample).map(|bytes| bytes.to_vec());
-        sample.ok_or_else(|| "Choose a sample or paste a message.".to_owned())?
-    } else {
-        asked.text.trim_start().replace("\r\n", "\r").replace('\n', "\r").into_bytes()
+type Judged = Result<Option<Answered>, String>;
+
+async fn judge(
+    state: &AppState,
+    bytes: Vec<u8>,
+    location: &str,
+) -> Result<Result<Answered, String>, Failure> {
+    let message = match Message::parse(bytes) {
+        Ok(message) => message,
+        Err(error) => return Ok(Err(format!("The message cannot be read: {error}."))),
     };
-    let message = Message::parse(bytes).map_err(|error| format!("The message cannot be read: {error}."))?;
-    let location = configuration
+    let current = state.running.load_full();
+    let configuration = state.configuration.load_full();
+    let found = configuration
         .receive_locations()
-        .find(|(port, location)| format!("{}/{}", port.name, location.name) == asked.location)
+        .find(|(port, known)| format!("{}/{}", port.name, known.name) == location)
         .or_else(|| configuration.receive_locations().next());
-    let (port, location) = location.ok_or_else(|| "The site has no receive location.".to_owned())?;
-    let routing = routing::route(configuration, port, location, &message);
-    Ok((message, routing))
+    let Some((port, location)) = found else {
+        return Ok(Err("The site has no receive location.".to_owned()));
+    };
+    let routing = routing::route(&configuration, port, location, &message);
+    let waiting = routing::waiting(state.pool(), &current, &routing).await?;
+    Ok(Ok(Answered { message, routing, waiting }))
 }
 
 fn build(state: &AppState, visit: &Visit, asked: Asked, judged: Judged) -> SubscriptionsPage {
@@ -111,10 +168,7 @@ fn build(state: &AppState, visit: &Visit, asked: Asked, judged: Judged) -> Subsc
     let configuration = state.configuration.load_full();
     let subscriptions = routing::subscriptions(&configuration);
     let (found, problem) = match judged {
-        Ok(judged) => (
-            judged.map(|(message, routing)| found(&message, &routing, &subscriptions, &shell)),
-            String::new(),
-        ),
+        Ok(judged) => (judged.map(|answered| found(&answered, &subscriptions, &shell)), String::new()),
         Err(problem) => (None, problem),
     };
     let direct = routing::sent_to_directly(&configuration).into_iter().map(|(port, senders)| {
@@ -141,6 +195,7 @@ fn means(means: &Means) -> String {
     match means {
         Means::Sends => "sends it".to_owned(),
         Means::SendsAsMember(group) => format!("sends it, as a member of {group}"),
+        Means::Collects => "collects it into a batch".to_owned(),
         Means::Starts => "begins an instance".to_owned(),
         Means::Follows => "goes on where an instance waits for it".to_owned(),
     }
@@ -158,22 +213,27 @@ fn line(one: &Subscription, configuration: &Configuration, shell: &Shell) -> Lin
             _ => format!("/ports/send/{}", one.name),
         },
         name: one.name.clone(),
-        means: match &one.means {
-            Means::SendsAsMember(name) => format!("sends it, as a member of “{}”", group(name)),
-            other => means(other),
+        means: match (&one.means, configuration.send_ports.get(&one.name)) {
+            (Means::SendsAsMember(name), _) => format!("sends it, as a member of “{}”", group(name)),
+            (other, Some(port)) => format!("{}, to {}", means(other), port.target.place()),
+            (other, None) => means(other),
         },
         conditions: one.conditions(),
     }
 }
 
-fn found(message: &Message, routing: &Routing, subscriptions: &[Subscription], shell: &Shell) -> Found {
+fn found(answered: &Answered, subscriptions: &[Subscription], shell: &Shell) -> Found {
+    let Answered { message, routing, waiting } = answered;
     let header = message.header();
     let verdict = |judged: &routing::Judged| {
         let one = &subscriptions[judged.number];
+        let held = waiting.get(&one.name).filter(|_| one.means == Means::Follows && judged.takes);
         Verdict {
             title: shell.site.names.subscriber(Some(one.kind), &one.name),
             name: one.name.clone(),
             means: means(&one.means),
+            waiting: held.into_iter().flatten().map(|id| format!("/instances/{id}")).collect(),
+            idle: one.means == Means::Follows && judged.takes && held.is_none(),
             tried: judged
                 .tried
                 .iter()
@@ -191,7 +251,8 @@ fn found(message: &Message, routing: &Routing, subscriptions: &[Subscription], s
     Found {
         what: format!("{}^{}", header.message_type, header.trigger_event),
         party: routing.party.as_deref().map(|party| shell.site.names.party(party)).unwrap_or_default(),
-        findings: routing.findings.clone(),
+        refused: routing.findings.iter().any(|finding| finding.severity == Severity::Error),
+        findings: findings::lines(&routing.findings, Some(message)),
         others: routing.judged.len() - takes.len() - near.len(),
         takes,
         near,

@@ -1,14 +1,18 @@
 //! How a receive location takes messages, for the page of the port: one line for each party whose settings differ.
 
 use orderly_engine::configuration::{
-    AckMode, Configuration, FindingClass, Inbound, InboundCharset, ReceiveLocation, SegmentMatching,
-    ValidationLevel, Verdict,
+    AckMode, Configuration, FindingClass, Inbound, InboundCharset, ReceiveLocation, ReceivePort,
+    SegmentMatching, ValidationLevel, Verdict,
 };
+use orderly_engine::site::Origins;
+
+use super::settings::{self, Group};
+use crate::shell::Shell;
 
 /// How messages of some senders are taken.
 pub(crate) struct Taking {
     /// The parties, or who else.
-    pub(crate) who: String,
+    pub(crate) who: Vec<Who>,
     /// How deep they are checked, and how strictly.
     pub(crate) checked: String,
     /// The message profile; empty without.
@@ -21,24 +25,74 @@ pub(crate) struct Taking {
     pub(crate) answered: &'static str,
 }
 
-/// The lines of one location: parties with the same settings stand together.
-pub(crate) fn lines(configuration: &Configuration, location: &ReceiveLocation) -> Vec<Taking> {
-    if let Some(party) = &location.party {
-        return vec![line(party.clone(), location.inbound(Some(party)))];
-    }
-    let mut groups: Vec<(Vec<&str>, &Inbound)> = Vec::new();
-    for party in configuration.parties.keys().filter(|party| *party != "unknown") {
-        let inbound = location.inbound(Some(party)).as_ref();
-        match groups.iter_mut().find(|(_, known)| *known == inbound) {
-            Some((parties, _)) => parties.push(party),
-            None => groups.push((vec![party], inbound)),
-        }
-    }
-    let parties = groups.into_iter().map(|(parties, inbound)| line(parties.join(", "), inbound));
-    parties.chain([line("Other senders".to_owned(), location.inbound(None))]).collect()
+/// A sender, with the address that shows all its settings.
+pub(crate) struct Who {
+    pub(crate) title: String,
+    pub(crate) href: String,
+    pub(crate) current: bool,
 }
 
-fn line(who: String, inbound: &Inbound) -> Taking {
+/// All settings of one sender.
+pub(crate) struct Sender {
+    pub(crate) title: String,
+    pub(crate) groups: Vec<Group>,
+}
+
+/// In an address, for senders that match no party.
+const ANYBODY: &str = "anybody";
+
+/// The lines of one location: parties with the same settings stand together.
+pub(crate) fn lines(
+    configuration: &Configuration,
+    location: &ReceiveLocation,
+    href: &str,
+    asked: &str,
+    shell: &Shell,
+) -> Vec<Taking> {
+    let who = |name: &str, title: String| Who {
+        href: format!("{href}?sender={}#sender", crate::link::encode(name)),
+        current: name == asked,
+        title,
+    };
+    let named = |name: &str| who(name, shell.site.names.party(name));
+    if let Some(party) = &location.party {
+        let fixed = Who { current: true, ..named(party) };
+        return vec![line(vec![fixed], location.inbound(Some(party)))];
+    }
+    let mut groups: Vec<(Vec<Who>, &Inbound)> = Vec::new();
+    let senders = configuration.parties.values().filter(|party| !party.identify.is_empty());
+    for party in senders {
+        let inbound = location.inbound(Some(&party.name)).as_ref();
+        match groups.iter_mut().find(|(_, known)| *known == inbound) {
+            Some((parties, _)) => parties.push(named(&party.name)),
+            None => groups.push((vec![named(&party.name)], inbound)),
+        }
+    }
+    let parties = groups.into_iter().map(|(parties, inbound)| line(parties, inbound));
+    let others = who(ANYBODY, "Anybody else".to_owned());
+    parties.chain([line(vec![others], location.inbound(None))]).collect()
+}
+
+/// All settings of the sender that was asked for, or of the only one.
+pub(crate) fn sender(
+    configuration: &Configuration,
+    origins: &Origins,
+    (port, location): (&ReceivePort, &ReceiveLocation),
+    asked: &str,
+    shell: &Shell,
+) -> Option<Sender> {
+    let party = match location.party.as_deref() {
+        Some(party) => Some(party),
+        None if asked == ANYBODY => None,
+        None => Some(configuration.parties.get(asked)?.name.as_str()),
+    };
+    Some(Sender {
+        title: party.map_or_else(|| "anybody else".to_owned(), |party| shell.site.names.party(party)),
+        groups: settings::of_party(configuration, origins, port, location, party),
+    })
+}
+
+fn line(who: Vec<Who>, inbound: &Inbound) -> Taking {
     let validation = &inbound.validation;
     let level = match validation.level {
         ValidationLevel::None => "Not at all",

@@ -4,18 +4,26 @@
 use orderly_hl7::dictionary::{self, Element, Version};
 use orderly_hl7::{Message, Segment, Value};
 
+use super::findings::FindingLine;
+
 /// A segment in the readable view.
 pub(crate) struct ReadableSegment {
     pub(crate) id: String,
     pub(crate) name: String,
+    pub(crate) anchor: String,
     pub(crate) rows: Vec<ReadableRow>,
+    /// What is wrong with it, a missing field among others.
+    pub(crate) findings: Vec<FindingLine>,
 }
 
 /// One populated field: its path, its name, what it says.
 pub(crate) struct ReadableRow {
     pub(crate) path: String,
     pub(crate) name: String,
+    pub(crate) anchor: String,
     pub(crate) values: Vec<Shown>,
+    /// What is wrong with what it says.
+    pub(crate) findings: Vec<FindingLine>,
 }
 
 /// A value for the page.
@@ -60,40 +68,57 @@ pub(crate) struct RawLine {
 pub(crate) fn readable(message: &Message) -> Vec<ReadableSegment> {
     let version = message.header().version;
     numbered(message)
-        .map(|(segment, label)| ReadableSegment {
+        .map(|(segment, label, number)| ReadableSegment {
             name: segment_name(&version, segment.id()),
-            rows: rows(&segment, &label, &version),
+            anchor: segment_anchor(segment.id(), number),
+            rows: rows(&segment, &label, number, &version),
             id: label,
+            findings: Vec::new(),
         })
         .collect()
 }
 
+/// Where a segment stands on the readable page: the second OBX is `s-OBX-2`.
+pub(crate) fn segment_anchor(id: &str, number: usize) -> String {
+    format!("s-{id}-{number}")
+}
+
+/// Where a field stands on the readable page.
+pub(crate) fn field_anchor(id: &str, number: usize, field: usize) -> String {
+    format!("f-{id}-{number}-{field}")
+}
+
+/// Whether the readable page has a row for a field.
+pub(crate) fn is_shown(segment: &Segment<'_>, field: usize) -> bool {
+    let there = segment.field(field);
+    !there.is_missing() || there.raw().is_some_and(|raw| !raw.is_empty())
+}
+
 /// Segments with the label people use: `OBX[2]` where there are several of a kind.
-fn numbered(message: &Message) -> impl Iterator<Item = (Segment<'_>, String)> {
+fn numbered(message: &Message) -> impl Iterator<Item = (Segment<'_>, String, usize)> {
     let mut totals = std::collections::HashMap::new();
     for segment in message.segments() {
         *totals.entry(segment.id().to_owned()).or_insert(0u32) += 1;
     }
     let mut seen = std::collections::HashMap::new();
     message.segments().map(move |segment| {
-        let number = seen.entry(segment.id().to_owned()).or_insert(0u32);
+        let number = seen.entry(segment.id().to_owned()).or_insert(0usize);
         *number += 1;
         let several = totals.get(segment.id()).is_some_and(|total| *total > 1);
         let label = if several { format!("{}[{number}]", segment.id()) } else { segment.id().to_owned() };
-        (segment, label)
+        (segment, label, *number)
     })
 }
 
-fn rows(segment: &Segment<'_>, label: &str, version: &str) -> Vec<ReadableRow> {
+fn rows(segment: &Segment<'_>, label: &str, occurrence: usize, version: &str) -> Vec<ReadableRow> {
     (1..=segment.field_count())
-        .filter(|number| {
-            !segment.field(*number).is_missing()
-                || segment.field(*number).raw().is_some_and(|raw| !raw.is_empty())
-        })
+        .filter(|number| is_shown(segment, *number))
         .map(|number| ReadableRow {
             path: format!("{label}-{number}"),
             name: field_name(version, segment.id(), number),
+            anchor: field_anchor(segment.id(), occurrence, number),
             values: field_values(segment, number, version),
+            findings: Vec::new(),
         })
         .filter(|row| !row.values.is_empty())
         .collect()
@@ -142,7 +167,7 @@ fn shown(value: Value<'_>) -> Option<Shown> {
 pub(crate) fn tree(message: &Message) -> Vec<TreeSegment> {
     let version = message.header().version;
     numbered(message)
-        .map(|(segment, label)| TreeSegment {
+        .map(|(segment, label, _)| TreeSegment {
             name: segment_name(&version, segment.id()),
             leaves: leaves(&segment, &label, &version),
             id: label,
@@ -259,7 +284,7 @@ fn picture(letter: char) -> String {
     char::from_u32(picture).unwrap_or('␦').to_string()
 }
 
-fn segment_name(version: &str, id: &str) -> String {
+pub(crate) fn segment_name(version: &str, id: &str) -> String {
     match Version::nearest(version).segment(id) {
         Some(segment) => segment.name().to_owned(),
         None if id.starts_with('Z') => "Segment of the site".to_owned(),
@@ -271,7 +296,7 @@ fn element(version: &str, segment: &str, field: usize) -> Option<Element> {
     Version::nearest(version).segment(segment)?.element(field)
 }
 
-fn field_name(version: &str, segment: &str, number: usize) -> String {
+pub(crate) fn field_name(version: &str, segment: &str, number: usize) -> String {
     element(version, segment, number).map(|field| field.name().to_owned()).unwrap_or_default()
 }
 

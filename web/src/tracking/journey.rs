@@ -347,7 +347,6 @@ fn not_awaited(entry: &Entry) -> bool {
         && matches!(&entry.detail, Some(Detail::Cause { code, .. }) if code == NOT_AWAITED)
 }
 
-/// `work.resumed laboratory` as people say it.
 /// What was found, how bad it is, and whose rule it is when it is not the standard's.
 fn finding_note(found: &Found) -> String {
     let Found { path, code, text, .. } = found;
@@ -361,6 +360,7 @@ fn finding_note(found: &Found) -> String {
     format!("{severity}{place}: {text} ({code}{profile})")
 }
 
+/// `work.resumed laboratory` as people say it.
 fn action_words(action: &str, object: &str) -> String {
     let what = match action {
         "work.resumed" | "instance.resumed" => "goes on",

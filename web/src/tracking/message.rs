@@ -3,16 +3,20 @@
 use askama::Template;
 use axum::extract::{Path, Query, State};
 use axum::response::IntoResponse;
+use orderly_engine::access;
 use orderly_engine::ids::{InstanceId, MessageId};
+use orderly_engine::tracking::Found;
+use orderly_engine::view::batches;
 use orderly_engine::view::outcome::{Outcome, outcomes};
-use orderly_engine::view::tracking::{self, Block, Journey, MessageHead};
-use orderly_engine::{access, audit};
+use orderly_engine::view::tracking::{self, Journey, MessageHead};
 use orderly_hl7::Message;
 use serde::Deserialize;
 
 use super::content::{self, RawLine, ReadableSegment, TreeSegment};
+use super::custody;
+use super::findings::{self, FindingLine};
 use super::journey::{Line, TaskView, Telling};
-use super::{hash_text, masked_patient, outcome_tag, reads};
+use super::{masked_patient, outcome_tag, reads};
 use crate::failure::Failure;
 use crate::page::{self, Answer};
 use crate::route::Needs;
@@ -27,6 +31,7 @@ use orderly_engine::capability::Capability;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tab {
     Journey,
+    Findings,
     Readable,
     Tree,
     Raw,
@@ -35,8 +40,9 @@ pub(crate) enum Tab {
     Custody,
 }
 
-const TABS: [(Tab, &str, &str); 7] = [
+const TABS: [(Tab, &str, &str); 8] = [
     (Tab::Journey, "Journey", "journey"),
+    (Tab::Findings, "Findings", "findings"),
     (Tab::Readable, "Readable", "readable"),
     (Tab::Tree, "Tree", "tree"),
     (Tab::Raw, "Raw", "raw"),
@@ -145,7 +151,7 @@ pub(crate) struct Body {
     pub(crate) tree: Vec<TreeSegment>,
     pub(crate) raw: Vec<RawLine>,
     pub(crate) unreadable: Option<String>,
-    pub(crate) findings: Vec<String>,
+    pub(crate) findings: Vec<FindingLine>,
     pub(crate) charset: String,
     pub(crate) acks: Vec<AckLine>,
     pub(crate) accesses: Vec<AccessLine>,
@@ -168,11 +174,20 @@ struct MessagePage {
     status: Tag,
     status_detail: String,
     parent: Option<String>,
+    /// How many findings there are.
+    mark: Option<Tag>,
+    /// The batches it came in or went out with: words and address.
+    batch: Vec<(String, String)>,
+    may_edit: bool,
+    may_ask: bool,
+    may_hold: bool,
     tabs: Vec<TabLink>,
     tab: &'static str,
     /// The tab shows content that this person may not read.
     hidden: bool,
     ask: String,
+    /// The address of the readable message.
+    content: String,
     body: Body,
 }
 
@@ -204,9 +219,14 @@ pub(crate) async fn show(
     let action = if hidden { "message.refused" } else { "message.viewed" };
     visit.record(&state, action, ("message", &id), tab.word()).await?;
     let (status, status_detail) = status(&state, &visit, head.id).await?;
+    let mut found = tracking::findings(state.pool(), &[head.id]).await?;
+    let found = found.remove(&head.id).unwrap_or_default();
     let shell = Shell::new(&visit, title(&head)).crumb("Messages", "/messages");
-    let body =
-        if hidden { Body::default() } else { body(&state, &visit, &shell, &head, tab, &asked).await? };
+    let body = if hidden {
+        Body::default()
+    } else {
+        body(&state, &visit, &shell, &head, tab, &asked, &found).await?
+    };
     let holders = visit.guest.site.roles.holders(Capability::MsgRead).join(", ");
     page::show(&MessagePage {
         control_id: head.control_id.clone().unwrap_or_default(),
@@ -218,10 +238,16 @@ pub(crate) async fn show(
         status: outcome_tag(status),
         status_detail,
         parent: head.parent.map(|parent| format!("/messages/{}", MessageId(parent))),
-        tabs: tabs(&id, tab),
+        mark: found.iter().map(|one| one.severity).max().map(|worst| findings::counted(found.len(), worst)),
+        batch: batch_of(&state, head.id).await?,
+        may_edit: visit.may(Capability::MsgEdit) && head.message_type != "ACK",
+        may_ask: visit.may(Capability::PortRead) && reads(&visit),
+        may_hold: visit.may(Capability::RetentionConfig),
+        tabs: tabs(&id, tab, found.len()),
         tab: tab.word(),
         hidden,
         ask: holders,
+        content: format!("/messages/{id}?tab=readable"),
         id,
         body,
         shell,
@@ -244,7 +270,7 @@ fn title(head: &MessageHead) -> String {
     }
 }
 
-fn source_words(head: &MessageHead, shell: &Shell) -> String {
+pub(super) fn source_words(head: &MessageHead, shell: &Shell) -> String {
     match head.source_kind.as_str() {
         "receive_location" => format!("Received on {}", head.source),
         "orchestration" => format!("Made by “{}”", shell.site.orchestration(&head.source)),
@@ -259,10 +285,26 @@ async fn status(state: &AppState, visit: &Visit, id: i64) -> Result<(Outcome, St
     Ok((outcome, super::outcome_words(&detail, &visit.guest.site.names)))
 }
 
-fn tabs(id: &str, current: Tab) -> Vec<TabLink> {
+/// The batch that a message came in with, and those that it went out with.
+async fn batch_of(state: &AppState, id: i64) -> Result<Vec<(String, String)>, Failure> {
+    let came = batches::came_in(state.pool(), id).await?;
+    let came = came.map(|(batch, number)| {
+        (format!("Came as number {number} of a batch"), format!("/batches/in/{}", MessageId(batch)))
+    });
+    let went = batches::went_in(state.pool(), id).await?;
+    let went = went.into_iter().map(|(batch, number)| {
+        (format!("Number {number} of an outgoing batch"), format!("/batches/{}", MessageId(batch)))
+    });
+    Ok(came.into_iter().chain(went).collect())
+}
+
+fn tabs(id: &str, current: Tab, findings: usize) -> Vec<TabLink> {
     TABS.into_iter()
         .map(|(tab, title, word)| TabLink {
-            title: title.to_owned(),
+            title: match tab {
+                Tab::Findings if findings > 0 => format!("{title} {findings}"),
+                _ => title.to_owned(),
+            },
             href: if tab == Tab::Journey {
                 format!("/messages/{id}")
             } else {
@@ -280,16 +322,23 @@ async fn body(
     head: &MessageHead,
     tab: Tab,
     asked: &Asked,
+    found: &[Found],
 ) -> Result<Body, Failure> {
     let pool = state.pool();
     Ok(match tab {
+        Tab::Findings => {
+            // Only who may read it is led to the place in the message.
+            let bytes = if reads(visit) { tracking::body(pool, head.id).await? } else { None };
+            let message = bytes.and_then(|bytes| Message::parse(bytes).ok());
+            Body { findings: findings::kept(found, message.as_ref()), ..Body::default() }
+        }
         Tab::Journey => {
             let journey = tracking::journey_of_message(pool, head).await?;
             journey_body(&journey, shell, Some(head.id), reads(visit))
         }
         Tab::Readable | Tab::Tree | Tab::Raw => {
             let bytes = tracking::body(pool, head.id).await?.ok_or(Failure::NotFound { what: "message" })?;
-            content_body(bytes, tab)
+            content_body(bytes, tab, found)
         }
         Tab::Acknowledgments => {
             let journey = tracking::journey_of_message(pool, head).await?;
@@ -308,9 +357,9 @@ async fn body(
             let blocks = tracking::blocks(pool, &journey.entries).await?;
             let verified = match asked.verify.as_str() {
                 "" => None,
-                _ => Some(verify(state, head, &blocks).await?),
+                _ => Some(custody::verify(state, head, &blocks).await?),
             };
-            custody_body(&journey, &blocks, head, verified, shell)
+            custody::body(&journey, &blocks, head, verified, shell)
         }
     })
 }
@@ -355,19 +404,17 @@ pub(crate) fn related(journey: &Journey, shell: &Shell, message: Option<i64>) ->
         .collect()
 }
 
-fn content_body(bytes: Vec<u8>, tab: Tab) -> Body {
+fn content_body(bytes: Vec<u8>, tab: Tab, found: &[Found]) -> Body {
     let parsed = Message::parse(bytes.clone());
     let mut body = Body::default();
     match &parsed {
         Ok(message) => {
             body.charset = message.written_in().name().to_owned();
-            body.findings = message
-                .findings()
-                .iter()
-                .map(|finding| format!("{}: {}", finding.path, finding.text))
-                .collect();
             match tab {
-                Tab::Readable => body.readable = content::readable(message),
+                Tab::Readable => {
+                    body.readable = content::readable(message);
+                    findings::mark(&mut body.readable, &findings::kept(found, Some(message)));
+                }
                 Tab::Tree => body.tree = content::tree(message),
                 _ => {}
             }
@@ -398,72 +445,6 @@ fn access_line(entry: access::Recorded, shell: &Shell) -> AccessLine {
         address: entry.address,
         result: entry.result,
     }
-}
-
-fn custody_body(
-    journey: &Journey,
-    blocks: &[Block],
-    head: &MessageHead,
-    verified: Option<Verified>,
-    shell: &Shell,
-) -> Body {
-    let mut heads: Vec<&MessageHead> = journey.messages.values().collect();
-    heads.sort_by_key(|head| head.id);
-    Body {
-        custody: heads
-            .into_iter()
-            .map(|one| Custody {
-                what: if one.id == head.id { "This message".to_owned() } else { source_words(one, shell) },
-                href: format!("/messages/{}", MessageId(one.id)),
-                size: one.size,
-                sha256: hash_text(&one.body_sha256),
-            })
-            .collect(),
-        blocks: blocks
-            .iter()
-            .map(|block| BlockLine {
-                place: format!("chain {}, block {}", block.chain, block.number),
-                at: shell.exact_time(block.at),
-                rows: block.rows,
-                root: hash_text(&block.root),
-                hash: hash_text(&block.hash),
-            })
-            .collect(),
-        verified,
-        ..Body::default()
-    }
-}
-
-/// Recomputes the hash of the body and the blocks that this journey stands in.
-async fn verify(state: &AppState, head: &MessageHead, blocks: &[Block]) -> Result<Verified, Failure> {
-    let places: Vec<(i32, i64)> = blocks.iter().map(|block| (block.chain, block.number)).collect();
-    let mut breaks: Vec<String> = Vec::new();
-    let body = tracking::body(state.pool(), head.id).await?.unwrap_or_default();
-    if audit::sha256(&body).as_slice() != head.body_sha256 {
-        breaks.push("The stored bytes of this message are not the ones that were recorded.".to_owned());
-    }
-    let report = audit::verify_blocks(state.pool(), &places)
-        .await
-        .map_err(|error| Failure::Engine(error.to_string()))?;
-    breaks.extend(report.breaks.iter().map(ToString::to_string));
-    Ok(if breaks.is_empty() {
-        Verified {
-            tone: Tone::Good,
-            text: format!(
-                "Unchanged: {} blocks with {} entries and {} bodies were recomputed and fit.",
-                report.blocks,
-                report.rows,
-                report.bodies + 1
-            ),
-            breaks,
-        }
-    } else {
-        Verified {
-            tone: Tone::Bad,
-            text: "The record does not fit. Tell the auditors now.".to_owned(),
-            breaks,
-        }
-    })
 }
 
 /// The link to an instance.

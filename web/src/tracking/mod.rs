@@ -2,6 +2,8 @@
 
 pub(crate) mod acknowledgments;
 pub(crate) mod content;
+mod custody;
+pub(crate) mod findings;
 pub(crate) mod instance;
 pub(crate) mod journey;
 pub(crate) mod message;

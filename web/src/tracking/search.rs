@@ -5,7 +5,7 @@ use axum::extract::{Query, State};
 use chrono::{DateTime, LocalResult, NaiveDateTime, TimeZone, Utc};
 use orderly_engine::ids::MessageId;
 use orderly_engine::view::outcome::{OUTCOMES, Outcome};
-use orderly_engine::view::search::{Filter, Found, Origin, SCAN_MOST};
+use orderly_engine::view::search::{Filter, Found, Origin, SCAN_MOST, With};
 use orderly_engine::view::{patient_search, search};
 use serde::Deserialize;
 
@@ -37,6 +37,9 @@ pub(crate) struct Asked {
     to: String,
     #[serde(default)]
     status: String,
+    /// `any`, `errors` or `none`.
+    #[serde(default)]
+    findings: String,
     #[serde(default)]
     origin: String,
     /// Opaque id of a posted patient search.
@@ -65,6 +68,8 @@ struct Row {
     patient: String,
     status: Tag,
     detail: String,
+    /// What was found in it, and where that is told.
+    findings: Option<(Tag, String)>,
 }
 
 struct Choice {
@@ -79,6 +84,7 @@ struct SearchPage {
     shell: Shell,
     asked: Asked,
     statuses: Vec<Choice>,
+    withs: Vec<Choice>,
     origins: Vec<Choice>,
     ports: Vec<String>,
     rows: Vec<Row>,
@@ -121,6 +127,7 @@ pub(crate) async fn show(State(state): State<AppState>, visit: Visit, Query(aske
             &shell,
         ),
         statuses: statuses(&asked),
+        withs: withs(&asked),
         origins: origins(&asked),
         ports: ports(&state),
         patient_search: patient.is_some(),
@@ -185,6 +192,7 @@ impl Asked {
             ("from", &self.from),
             ("to", &self.to),
             ("status", &self.status),
+            ("findings", &self.findings),
             ("origin", &self.origin),
             ("s", &self.s),
             ("before", &self.before),
@@ -229,13 +237,14 @@ fn filter(asked: &Asked, patient: Option<String>, shell: &Shell) -> Result<Filte
         from: instant(&asked.from, shell)?,
         to: instant(&asked.to, shell)?,
         outcome: Outcome::from_word(asked.status.trim()),
+        findings: With::from_word(asked.findings.trim()),
         origin: Origin::from_word(&asked.origin),
         before,
     })
 }
 
 /// Reads the value of a `datetime-local` field in the zone of the site.
-fn instant(text: &str, shell: &Shell) -> Result<Option<DateTime<Utc>>, Failure> {
+pub(crate) fn instant(text: &str, shell: &Shell) -> Result<Option<DateTime<Utc>>, Failure> {
     let text = text.trim();
     if text.is_empty() {
         return Ok(None);
@@ -263,6 +272,10 @@ fn row(found: &Found, shell: &Shell, visit: &Visit) -> Row {
         patient: masked_patient(found.patient.as_deref(), visit),
         status: outcome_tag(found.outcome),
         detail: super::outcome_words(&found.outcome_detail, &shell.site.names),
+        findings: found.worst.map(|worst| {
+            let tag = super::findings::counted(found.findings, worst);
+            (tag, format!("/messages/{}?tab=findings", MessageId(found.id)))
+        }),
     }
 }
 
@@ -279,6 +292,21 @@ fn summary(count: usize, more: bool, later_page: bool, shell: &Shell) -> String 
 fn statuses(asked: &Asked) -> Vec<Choice> {
     let words = OUTCOMES.into_iter().map(|outcome| outcome.word().to_owned());
     words.map(|word| Choice { chosen: word == asked.status, title: word.clone(), value: word }).collect()
+}
+
+fn withs(asked: &Asked) -> Vec<Choice> {
+    [
+        (With::Findings, "With any finding"),
+        (With::Errors, "With an error"),
+        (With::Nothing, "Nothing to mend"),
+    ]
+    .into_iter()
+    .map(|(with, title)| Choice {
+        value: with.word().to_owned(),
+        title: title.to_owned(),
+        chosen: With::from_word(&asked.findings) == Some(with),
+    })
+    .collect()
 }
 
 fn origins(asked: &Asked) -> Vec<Choice> {
@@ -315,6 +343,9 @@ fn filters(asked: &Asked, patient: bool) -> Vec<(String, String)> {
                 "from" => format!("From {}", value.replace('T', " ")),
                 "to" => format!("To {}", value.replace('T', " ")),
                 "status" => format!("Status {value}"),
+                "findings" if value == "none" => "Nothing to mend".to_owned(),
+                "findings" if value == "errors" => "With an error".to_owned(),
+                "findings" => "With findings".to_owned(),
                 "s" if patient => "One patient".to_owned(),
                 _ => value.to_owned(),
             };

@@ -52,6 +52,7 @@ pub const PEOPLE: &[(&str, &str, &str, &str)] = &[
     ("r.meyer", "Ruth Meyer", "interface-lead", "senior-operator"),
     ("e.costa", "Elena Costa", "patient-safety", "privacy-officer"),
     ("admin", "Administrator", "administrator", "administrator"),
+    ("w.peters", "Wim Peters", "deputy", "administrator"),
 ];
 
 pub fn roles() -> Roles {
