@@ -54,7 +54,7 @@ async fn an_operator_holds_a_port_and_what_is_for_it_waits_until_it_is_started()
     browser.click("main a[href='/ports/send/laboratory']").await;
     browser.fits_a_phone().await;
     browser.fill("#reason", "Maintenance of the laboratory system").await;
-    browser.press("Hold port now").await;
+    browser.press("Stop port now").await;
     browser.sees("On hold").await;
     browser.sees("Maintenance of the laboratory system").await;
 
@@ -121,5 +121,63 @@ async fn an_operator_asks_who_would_receive_a_message() {
         .await
         .expect("messages can be counted");
     assert_eq!(stored, 0, "nothing is stored");
+    northgate.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_sends_a_batch_now_instead_of_at_its_time() {
+    let northgate = Northgate::with_send_ports(
+        "  statistics:
+    title: Office of statistics
+    target: { folder: { path: statistics } }
+    filter: { port.name: hospital, hl7.type: ADT }
+    batch: { release: { count: 1000 } }\n",
+    )
+    .await;
+    for (control, patient) in [("BAT1", 700_901), ("BAT2", 700_902)] {
+        assert!(northgate.send(&hospital::registration(control, patient)).await);
+    }
+    let browser = Browser::open(&northgate).await;
+    browser.sign_in("r.meyer").await;
+    browser.reloads_until("/batches", "Office of statistics").await;
+    browser.fits_a_phone().await;
+    browser.click("main table th a[href^='/batches/']").await;
+    let batch = browser.path().await;
+    browser.reloads_until(&batch, "BAT2").await;
+    browser.fits_a_phone().await;
+    browser.fill("#reason", "The office asked for it today").await;
+    browser.press("Act on the batch now").await;
+    browser.sees("Closed. It is sent now").await;
+    browser.reloads_until(&batch, "Sent").await;
+    browser.sees("a person sent it").await;
+    browser.follow("Journey of the batch").await;
+    browser.reloads_until(&browser.path().await, "Delivered to Office of statistics").await;
+    northgate.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lab_person_reads_what_was_found_and_sends_a_corrected_copy() {
+    let northgate = Northgate::open().await;
+    let wrong =
+        hospital::result("FIND1", 700_903, "P903", "6.1").replace("PID|1||700903^^^NORTH^MR|", "PID|1|||");
+    assert!(!northgate.send(&wrong).await, "the door refuses it");
+    let browser = Browser::open(&northgate).await;
+    browser.sign_in("r.meyer").await;
+    browser.go("/messages?findings=errors").await;
+    browser.fits_a_phone().await;
+    browser.click("main table.messages a[href*='tab=findings']").await;
+    browser.sees("PID-3").await;
+    browser.fits_a_phone().await;
+    browser.follow("Edit a copy and send it").await;
+    browser.press("Check the copy").await;
+    browser.sees("It would be refused at the door").await;
+    browser.fits_a_phone().await;
+    let right = hospital::result("FIND1", 700_903, "P903", "6.1");
+    browser.paste("#text", &right.replace('\r', "\n")).await;
+    browser.press("Check the copy").await;
+    browser.sees("The door would take it").await;
+    browser.fill("#reason", "The laboratory gave the number by telephone").await;
+    browser.press("Send the copy").await;
+    northgate.billing.expect("billing gets the copy", |message| message.text("PID-3.1") == "700903").await;
     northgate.close().await;
 }

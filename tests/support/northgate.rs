@@ -1,8 +1,10 @@
 //! The demo hospital around a real server: four receiving systems, a mail server, people at the console.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use orderly_engine::mail::catcher::MailCatcher;
+use orderly_engine::site;
 use orderly_hl7::Message;
 use sqlx::PgPool;
 use tempfile::TempDir;
@@ -43,6 +45,31 @@ impl Northgate {
     ///
     /// When the server does not start.
     pub async fn with_laboratory(laboratory: Answering) -> Self {
+        Self::start(root().join("sites/demo"), laboratory).await
+    }
+
+    /// The same with more send ports: `ports` is their YAML, indented by two blanks.
+    ///
+    /// # Panics
+    ///
+    /// When the site cannot be written or the server does not start.
+    pub async fn with_send_ports(ports: &str) -> Self {
+        let site = tempfile::tempdir().expect("a folder can be made");
+        let files = site::read_folder(&root().join("sites/demo")).expect("the demo can be read");
+        for (path, bytes) in &files {
+            let to = site.path().join(path);
+            std::fs::create_dir_all(to.parent().expect("below the site")).expect("a folder can be made");
+            std::fs::write(to, bytes).expect("a file can be written");
+        }
+        let path = site.path().join("ports/hospital.yaml");
+        let text = std::fs::read_to_string(&path).expect("it was written");
+        let text = text.replacen("send_ports:\n", &format!("send_ports:\n{ports}"), 1);
+        std::fs::write(path, text).expect("a file can be written");
+        Self::start(site.path().to_owned(), Arc::new(|message: &Message| Some(answer_as_asked(message))))
+            .await
+    }
+
+    async fn start(site: PathBuf, laboratory: Answering) -> Self {
         let database = Database::create().await;
         let data = tempfile::tempdir().expect("a folder can be made");
         let laboratory = Receiver::answering(laboratory).await;
@@ -61,9 +88,8 @@ impl Northgate {
             ("ORDERLY_DEMO_WARD", ward.address().to_owned()),
             ("ORDERLY_DEMO_SMTP", mails.address().to_string()),
         ];
-        let server = Server::start(&root().join("sites/demo"), &database, data.path(), &environment)
-            .await
-            .expect("the server starts");
+        let server =
+            Server::start(&site, &database, data.path(), &environment).await.expect("the server starts");
         let pool = database.pool().await;
         Self { server, database, pool, order_entry, laboratory, billing, ward, mails, environment, data }
     }
