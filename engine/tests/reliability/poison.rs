@@ -45,7 +45,7 @@ async fn work_that_cannot_be_stored_is_parked_alone_and_its_neighbours_go_on_in_
         let message = received(&engine, &number.to_string(), "p1");
         engine.message_box().publish(1, message).await.unwrap();
     }
-    held.commit().await.unwrap();
+    held.rollback().await.unwrap();
     engine.run_until_idle().await;
     let expected: Vec<String> =
         (0..20).filter(|number| *number != 7).map(|number| number.to_string()).collect();
