@@ -120,9 +120,10 @@ impl Deidentifier {
         } else {
             1
         };
+        let row = work.version.segment(id);
         for number in first..=segment.field_count() {
             out.push(delimiters.field);
-            let kind = Type::of_field(work.version, segment, number);
+            let kind = Type::of_field(work.version, row, segment, number);
             for (index, repetition) in segment.field(number).repetitions().enumerate() {
                 if index > 0 {
                     out.push(delimiters.repetition);

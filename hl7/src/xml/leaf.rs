@@ -127,30 +127,31 @@ fn is_escape(body: &str) -> bool {
 ///
 /// Gives back a character that these delimiters cannot express.
 pub(crate) fn encode(pieces: &[Piece], delimiters: &Delimiters) -> Result<String, char> {
-    if let [Piece::Text(text)] = pieces
-        && text == "\"\""
-    {
-        return Ok(text.clone());
-    }
     let mut encoded = String::new();
+    encode_into(&mut encoded, pieces, delimiters)?;
+    Ok(encoded)
+}
+
+/// As [`encode`], behind a text that is there already.
+pub(crate) fn encode_into(out: &mut String, pieces: &[Piece], delimiters: &Delimiters) -> Result<(), char> {
     for piece in pieces {
         match piece {
-            // A quote pair beside an escape is no delete indicator, and needs no escape of its own.
-            Piece::Text(text) if text == "\"\"" => encoded.push_str(text),
-            Piece::Text(text) => encoded.push_str(&escape::encode(text, delimiters)?),
+            // Alone it is the delete indicator; beside an escape it is none, and needs no escape of its own.
+            Piece::Text(text) if text == "\"\"" => out.push_str(text),
+            Piece::Text(text) => out.push_str(&escape::encode(text, delimiters)?),
             Piece::Escape(body) => {
                 let escape = char::from(delimiters.escape.ok_or('\\')?);
                 let special = |c: char| c.is_ascii() && delimiters.is_special(c as u8);
                 if !is_escape(body) || body.contains(special) {
                     return Err(body.chars().next().unwrap_or(escape));
                 }
-                encoded.push(escape);
-                encoded.push_str(body);
-                encoded.push(escape);
+                out.push(escape);
+                out.push_str(body);
+                out.push(escape);
             }
         }
     }
-    Ok(encoded)
+    Ok(())
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::Segment;
-use crate::dictionary::{Row, Version};
+use crate::dictionary::{Element, Row, Version};
 
 /// What components are called where the standard has no type.
 const UNKNOWN: &str = "UNKNOWN";
@@ -17,8 +17,8 @@ pub(crate) struct Type<'m> {
 
 impl<'m> Type<'m> {
     /// The type of a field; where another field tells (OBX-5, MFE-4), that one is asked.
-    pub(crate) fn of_field(version: Version, segment: &Segment<'m>, number: usize) -> Self {
-        let declared = version.segment(segment.id()).and_then(|row| row.element(number));
+    pub(crate) fn of_field(version: Version, row: Option<Row>, segment: &Segment<'m>, number: usize) -> Self {
+        let declared = row.and_then(|row| row.element(number));
         match declared.map(|element| element.datatype()) {
             Some("varies") => {
                 let teller = match (segment.id(), number) {
@@ -28,15 +28,21 @@ impl<'m> Type<'m> {
                 };
                 Self::named(version, teller)
             }
-            Some(name) => Self::named(version, Cow::Borrowed(name)),
-            None => Self::named(version, Cow::Borrowed("")),
+            _ => Self::declared(version, declared),
+        }
+    }
+
+    /// The type that the facts give an element.
+    fn declared(version: Version, element: Option<Element>) -> Self {
+        let name = element.map_or("", |element| element.datatype());
+        match element.filter(|_| is_usable(name)) {
+            Some(element) => Self { name: Cow::Borrowed(name), row: version.datatype_of(element) },
+            None => Self { name: Cow::Borrowed(UNKNOWN), row: None },
         }
     }
 
     fn named(version: Version, name: Cow<'m, str>) -> Self {
-        let usable = name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
-            && name.starts_with(|c: char| c.is_ascii_uppercase());
-        if !usable || name == "WD" {
+        if !is_usable(&name) {
             return Self { name: Cow::Borrowed(UNKNOWN), row: None };
         }
         let row = version.datatype(&name);
@@ -53,15 +59,15 @@ impl<'m> Type<'m> {
         self.row.is_some()
     }
 
-    /// The element of component `number`: `CX.4`.
-    pub(crate) fn component_name(&self, number: usize) -> String {
-        format!("{}.{number}", self.name())
-    }
-
     /// The type of component `number`.
     pub(crate) fn component(&self, version: Version, number: usize) -> Self {
-        let declared = self.row.and_then(|row| row.element(number));
-        let name = declared.map_or("", |element| element.datatype());
-        Self::named(version, Cow::Borrowed(name))
+        Self::declared(version, self.row.and_then(|row| row.element(number)))
     }
+}
+
+/// Whether a type can name an element.
+fn is_usable(name: &str) -> bool {
+    name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
+        && name.starts_with(|c: char| c.is_ascii_uppercase())
+        && name != "WD"
 }

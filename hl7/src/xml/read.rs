@@ -7,8 +7,7 @@ use quick_xml::XmlVersion;
 use quick_xml::errors::Error as SyntaxError;
 use quick_xml::events::{BytesStart, Event};
 
-use super::leaf::Piece;
-use super::tree::{Element, Line, place};
+use super::tree::{Element, Line, Name, place};
 use super::{FILE_ELEMENT, XmlError, XmlLimits};
 use crate::path::is_segment_id;
 use crate::{Charset, CharsetPolicy, Delimiters, Message, charset};
@@ -45,6 +44,8 @@ pub struct Reader<R: BufRead> {
     xml: quick_xml::Reader<Limited<R>>,
     limits: XmlLimits,
     buffer: Vec<u8>,
+    /// The last text.
+    text: String,
     /// Whether the element around several messages is open.
     inside_file: bool,
     ended: bool,
@@ -73,9 +74,11 @@ impl<R: BufRead> Iterator for Reader<R> {
 
 /// What an event means to us.
 enum Token {
-    Open(String),
+    Open(Name),
     Close,
-    Piece(Piece),
+    /// It stands in the buffer `text`.
+    Text,
+    Escape(String),
     /// A character by reference: `&#10;` means a line feed, while one between tags is layout.
     Reference(String),
     End,
@@ -88,15 +91,27 @@ impl<R: BufRead> Reader<R> {
         xml.config_mut().expand_empty_elements = true;
         xml.config_mut().check_end_names = true;
         let envelope = Delimiters::default();
-        Self { xml, limits, buffer: Vec::new(), inside_file: false, ended: false, envelope }
+        Self {
+            xml,
+            limits,
+            buffer: Vec::new(),
+            text: String::new(),
+            inside_file: false,
+            ended: false,
+            envelope,
+        }
     }
 
     fn part(&mut self) -> Result<Option<Part>, XmlError> {
         self.xml.get_mut().left = self.limits.bytes_max;
         loop {
             match self.token()? {
-                Token::Open(name) if name == FILE_ELEMENT && !self.inside_file => self.inside_file = true,
-                Token::Open(name) if self.inside_file && matches!(&*name, "FHS" | "BHS" | "BTS" | "FTS") => {
+                Token::Open(name) if name.as_slice() == FILE_ELEMENT.as_bytes() && !self.inside_file => {
+                    self.inside_file = true
+                }
+                Token::Open(name)
+                    if self.inside_file && matches!(name.as_slice(), b"FHS" | b"BHS" | b"BTS" | b"FTS") =>
+                {
                     let line = Line::new(self.element(name, 2)?, &self.limits)?;
                     return self.write_envelope(&line).map(Some);
                 }
@@ -106,8 +121,8 @@ impl<R: BufRead> Reader<R> {
                     return self.message(&lines).map(|message| Some(Part::Message(message)));
                 }
                 Token::Close => self.inside_file = false,
-                Token::Piece(Piece::Text(text)) if text.trim().is_empty() => {}
-                Token::Piece(_) | Token::Reference(_) => {
+                Token::Text if self.text.trim().is_empty() => {}
+                Token::Text | Token::Escape(_) | Token::Reference(_) => {
                     return Err(self.malformed("text stands outside of a message"));
                 }
                 Token::End if self.inside_file => {
@@ -119,11 +134,11 @@ impl<R: BufRead> Reader<R> {
     }
 
     /// Reads segments and groups up to the end of the open element.
-    fn group(&mut self, name: &str, depth: usize, lines: &mut Vec<Line>) -> Result<(), XmlError> {
+    fn group(&mut self, name: &[u8], depth: usize, lines: &mut Vec<Line>) -> Result<(), XmlError> {
         self.check_depth(depth)?;
         loop {
             match self.token()? {
-                Token::Open(inner) if is_segment_id(inner.as_bytes()) => {
+                Token::Open(inner) if is_segment_id(&inner) => {
                     if lines.len() == self.limits.segments_max {
                         return Err(XmlError::Limit(format!(
                             "more than {} segments",
@@ -135,10 +150,13 @@ impl<R: BufRead> Reader<R> {
                 }
                 Token::Open(inner) => self.group(&inner, depth + 1, lines)?,
                 Token::Close => return Ok(()),
-                Token::Piece(Piece::Text(text)) if text.trim().is_empty() => {}
-                Token::Piece(_) | Token::Reference(_) => {
+                Token::Text if self.text.trim().is_empty() => {}
+                Token::Text | Token::Escape(_) | Token::Reference(_) => {
                     let reason = "text stands beside the segments of a group";
-                    return Err(XmlError::Shape { place: place(name), reason });
+                    return Err(XmlError::Shape {
+                        place: place(std::str::from_utf8(name).unwrap_or_default()),
+                        reason,
+                    });
                 }
                 Token::End => return Err(self.malformed("the file ends inside an element")),
             }
@@ -146,26 +164,20 @@ impl<R: BufRead> Reader<R> {
     }
 
     /// Reads an element whole, up to its end.
-    fn element(&mut self, name: String, depth: usize) -> Result<Element, XmlError> {
+    fn element(&mut self, name: Name, depth: usize) -> Result<Element, XmlError> {
         self.check_depth(depth)?;
-        let mut element = Element { name, ..Element::default() };
-        let mut exact = false;
+        let mut element = Element::new(name);
         loop {
             match self.token()? {
                 Token::Open(inner) => {
                     let child = self.element(inner, depth + 1)?;
                     element.children.push(child);
                 }
-                Token::Piece(Piece::Text(text)) => element.push(&text),
-                Token::Reference(text) => {
-                    exact = true;
-                    element.push(&text);
-                }
-                Token::Piece(escape) => element.pieces.push(escape),
+                Token::Text => element.push(&self.text),
+                Token::Reference(text) => element.push_exact(&text),
+                Token::Escape(body) => element.push_escape(body),
                 Token::Close => {
-                    if !exact {
-                        element.drop_layout();
-                    }
+                    element.close();
                     return Ok(element);
                 }
                 Token::End => return Err(self.malformed("the file ends inside an element")),
@@ -193,13 +205,22 @@ impl<R: BufRead> Reader<R> {
                 Event::Start(start) if start.local_name().as_ref() == "escape" => {
                     let body = escape_of(&start, at)?;
                     self.skip_escape(at)?;
-                    return Ok(Token::Piece(Piece::Escape(body)));
+                    return Ok(Token::Escape(body));
                 }
-                Event::Start(start) => Token::Open(start.local_name().as_ref().to_owned()),
-                Event::Empty(start) => Token::Open(start.local_name().as_ref().to_owned()),
+                Event::Start(start) | Event::Empty(start) => {
+                    Token::Open(Name::from_slice(start.local_name().as_ref().as_bytes()))
+                }
                 Event::End(_) => Token::Close,
-                Event::Text(text) => Token::Piece(Piece::Text(text.xml10_content().into_owned())),
-                Event::CData(text) => Token::Piece(Piece::Text(text.xml10_content().into_owned())),
+                Event::Text(text) => {
+                    self.text.clear();
+                    self.text.push_str(&text.xml10_content());
+                    Token::Text
+                }
+                Event::CData(text) => {
+                    self.text.clear();
+                    self.text.push_str(&text.xml10_content());
+                    Token::Text
+                }
                 Event::GeneralRef(reference) => {
                     let named = reference.xml10_content();
                     let text = match reference.resolve_char_ref() {

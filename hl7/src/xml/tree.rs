@@ -1,62 +1,102 @@
 //! Elements of one segment, and the segment that they are.
 
+use smallvec::{SmallVec, smallvec};
+
 use super::leaf::{self, Piece};
 use super::{XmlError, XmlLimits};
 use crate::Delimiters;
 use crate::path::{is_header, is_segment_id};
 
+/// A name without prefix; those of the standard need no memory of their own.
+pub(super) type Name = SmallVec<[u8; 22]>;
+
 /// One element below a message: its name without prefix, its text and its children.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Element {
-    pub(super) name: String,
-    pub(super) pieces: Vec<Piece>,
+    pub(super) name: Name,
+    pub(super) pieces: Leaf,
+    /// Blanks before anything else; layout, unless nothing makes it so.
+    blanks: SmallVec<[u8; 32]>,
     pub(super) children: Vec<Element>,
 }
 
 impl Element {
+    pub(super) fn new(name: Name) -> Self {
+        Self { name, ..Self::default() }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        std::str::from_utf8(&self.name).unwrap_or_default()
+    }
+
+    /// Adds text that was read.
     pub(super) fn push(&mut self, text: &str) {
+        if self.pieces.is_empty() && text.bytes().all(|byte| byte.is_ascii_whitespace()) {
+            self.blanks.extend_from_slice(text.as_bytes());
+            return;
+        }
+        self.keep_blanks();
         match self.pieces.last_mut() {
             Some(Piece::Text(before)) => before.push_str(text),
             _ => self.pieces.push(Piece::Text(text.to_owned())),
         }
     }
 
-    /// Leaves out a line end between two tags, which is layout and no value.
-    pub(super) fn drop_layout(&mut self) {
-        if let [Piece::Text(text)] = self.pieces.as_slice()
-            && text.trim().is_empty()
-            && text.contains('\n')
-        {
-            self.pieces.clear();
+    /// Adds a character that was written by reference, so that it is no layout.
+    pub(super) fn push_exact(&mut self, text: &str) {
+        self.keep_blanks();
+        match self.pieces.last_mut() {
+            Some(Piece::Text(before)) => before.push_str(text),
+            _ => self.pieces.push(Piece::Text(text.to_owned())),
+        }
+    }
+
+    pub(super) fn push_escape(&mut self, body: String) {
+        self.keep_blanks();
+        self.pieces.push(Piece::Escape(body));
+    }
+
+    fn keep_blanks(&mut self) {
+        if !self.blanks.is_empty() {
+            let blanks = String::from_utf8_lossy(&self.blanks).into_owned();
+            self.blanks.clear();
+            self.pieces.push(Piece::Text(blanks));
+        }
+    }
+
+    /// No text follows. A line end alone between two tags is layout and no value.
+    pub(super) fn close(&mut self) {
+        if !self.blanks.contains(&b'\n') && self.children.is_empty() {
+            self.keep_blanks();
         }
     }
 }
 
-type Leaf = Vec<Piece>;
-type Components = Vec<Vec<Leaf>>;
+type Leaf = SmallVec<[Piece; 1]>;
+type Components = SmallVec<[SmallVec<[Leaf; 1]>; 1]>;
 
 /// One segment: fields, of repetitions.
 #[derive(Debug)]
 pub(super) struct Line {
-    id: String,
-    fields: Vec<Vec<Components>>,
+    id: Name,
+    fields: Vec<SmallVec<[Components; 1]>>,
 }
 
 impl Line {
     /// Reads a segment element.
     pub(super) fn new(segment: Element, limits: &XmlLimits) -> Result<Self, XmlError> {
-        if !is_segment_id(segment.name.as_bytes()) {
+        if !is_segment_id(&segment.name) {
             return Err(shape(&segment, "a segment is named with three capital letters or digits"));
         }
         blank(&segment, "text stands beside the fields of a segment")?;
         let mut line = Self { id: segment.name, fields: Vec::new() };
         for field in segment.children {
-            let Some(rest) = field.name.strip_prefix(line.id.as_str()) else {
+            let Some(rest) = field.name().strip_prefix(line.id()) else {
                 return Err(shape(&field, "a field is named after its segment, as in PID.3"));
             };
             let number = number(rest, &field, limits)?;
             if line.fields.len() < number {
-                line.fields.resize_with(number, Vec::new);
+                line.fields.resize_with(number, SmallVec::new);
             }
             let repetitions = &mut line.fields[number - 1];
             if repetitions.len() == limits.number_max {
@@ -68,12 +108,12 @@ impl Line {
     }
 
     pub(super) fn id(&self) -> &str {
-        &self.id
+        std::str::from_utf8(&self.id).unwrap_or_default()
     }
 
     /// The text of a field without markup: for MSH-1, MSH-2 and MSH-18.
     pub(super) fn plain(&self, field: usize) -> Vec<String> {
-        let repetitions = self.fields.get(field.wrapping_sub(1)).map_or(&[][..], Vec::as_slice);
+        let repetitions = self.fields.get(field.wrapping_sub(1)).map_or(&[][..], SmallVec::as_slice);
         let text = |leaf: &Leaf| {
             leaf.iter()
                 .map(|piece| match piece {
@@ -92,8 +132,8 @@ impl Line {
 
     /// Appends the segment as text of a message.
     pub(super) fn write(&self, out: &mut String, delimiters: &Delimiters) -> Result<(), XmlError> {
-        out.push_str(&self.id);
-        let header = is_header(self.id.as_bytes());
+        out.push_str(self.id());
+        let header = is_header(&self.id);
         let first = if header {
             out.push(char::from(delimiters.field));
             out.extend(delimiters.encoding_characters().into_iter().map(char::from));
@@ -121,7 +161,7 @@ impl Line {
         delimiters: &Delimiters,
         field: usize,
     ) -> Result<(), XmlError> {
-        let path = || format!("{}-{field}", self.id);
+        let path = || format!("{}-{field}", self.id());
         for (index, leaves) in components.iter().enumerate() {
             if index > 0 {
                 out.push(char::from(delimiters.component));
@@ -136,9 +176,8 @@ impl Line {
                     };
                     out.push(char::from(separator));
                 }
-                let text = leaf::encode(leaf, delimiters)
+                leaf::encode_into(out, leaf, delimiters)
                     .map_err(|c| XmlError::Unmappable { path: path(), character: c.into() })?;
-                out.push_str(&text);
             }
         }
         Ok(())
@@ -147,9 +186,9 @@ impl Line {
 
 /// The components of a field element, or its text as the only one.
 fn components(field: Element, limits: &XmlLimits) -> Result<Components, XmlError> {
-    let mut components = Vec::new();
+    let mut components = Components::new();
     if field.children.is_empty() {
-        components.push(vec![field.pieces]);
+        components.push(smallvec![field.pieces]);
         return Ok(components);
     }
     blank(&field, "text stands beside the components of a field")?;
@@ -161,12 +200,12 @@ fn components(field: Element, limits: &XmlLimits) -> Result<Components, XmlError
     Ok(components)
 }
 
-fn subcomponents(component: Element, limits: &XmlLimits) -> Result<Vec<Leaf>, XmlError> {
+fn subcomponents(component: Element, limits: &XmlLimits) -> Result<SmallVec<[Leaf; 1]>, XmlError> {
     if component.children.is_empty() {
-        return Ok(vec![component.pieces]);
+        return Ok(smallvec![component.pieces]);
     }
     blank(&component, "text stands beside the subcomponents of a component")?;
-    let mut leaves = Vec::new();
+    let mut leaves = SmallVec::new();
     for subcomponent in component.children {
         let number = suffix(&subcomponent, limits)?;
         let leaf = innermost(subcomponent, limits)?;
@@ -187,9 +226,13 @@ fn innermost(mut element: Element, limits: &XmlLimits) -> Result<Leaf, XmlError>
     Ok(element.pieces)
 }
 
-fn put<T: Default + IsEmpty>(list: &mut Vec<T>, number: usize, value: T) -> Result<(), XmlError> {
+fn put<T>(
+    list: &mut SmallVec<[SmallVec<[T; 1]>; 1]>,
+    number: usize,
+    value: SmallVec<[T; 1]>,
+) -> Result<(), XmlError> {
     if list.len() < number {
-        list.resize_with(number, T::default);
+        list.resize_with(number, SmallVec::new);
     }
     if !list[number - 1].is_empty() {
         return Err(XmlError::Shape { place: format!(".{number}"), reason: "only fields repeat" });
@@ -198,20 +241,10 @@ fn put<T: Default + IsEmpty>(list: &mut Vec<T>, number: usize, value: T) -> Resu
     Ok(())
 }
 
-trait IsEmpty {
-    fn is_empty(&self) -> bool;
-}
-
-impl<T> IsEmpty for Vec<T> {
-    fn is_empty(&self) -> bool {
-        self.is_empty()
-    }
-}
-
 /// The number after the data type: `CX.4` is 4.
 fn suffix(element: &Element, limits: &XmlLimits) -> Result<usize, XmlError> {
-    match element.name.rfind('.') {
-        Some(dot) => number(&element.name[dot..], element, limits),
+    match element.name().rfind('.') {
+        Some(dot) => number(&element.name()[dot..], element, limits),
         None => Err(shape(element, "a component is named by its data type and number, as in CX.1")),
     }
 }
@@ -237,7 +270,7 @@ fn blank(element: &Element, reason: &'static str) -> Result<(), XmlError> {
 }
 
 fn shape(element: &Element, reason: &'static str) -> XmlError {
-    XmlError::Shape { place: place(&element.name), reason }
+    XmlError::Shape { place: place(element.name()), reason }
 }
 
 /// A name for an error text; what is no name of ours could be anything, so it is not repeated.

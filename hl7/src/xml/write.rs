@@ -2,13 +2,15 @@
 
 use std::fmt::Write as _;
 
+use smallvec::SmallVec;
+
 use super::leaf::{self, Piece};
 use super::names::Type;
 use super::{FILE_ELEMENT, NAMESPACE, XmlError};
 use crate::dictionary::Version;
 use crate::path::is_header;
-use crate::segment::Split;
-use crate::{Message, Repetition, Segment, validate};
+use crate::segment::{Reading, Split};
+use crate::{Message, Segment, validate};
 
 const DECLARATION: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
 
@@ -139,27 +141,39 @@ impl Writer {
         }
         check_separators(segment)?;
         let start = self.out.len();
-        self.line(&format!("<{id}>"));
+        self.open(id, None);
         let empty = self.out.len();
-        self.depth += 1;
+        let row = version.segment(id);
         for number in 1..=segment.field_count() {
             let field = segment.field(number);
-            if field.is_missing() {
+            let Some(raw) = field.raw().filter(|raw| !raw.is_empty()) else { continue };
+            let kind = Type::of_field(version, row, segment, number);
+            let place = Place { version, segment, number, reading: segment.message.reading() };
+            if is_header(id.as_bytes()) && number <= 2 {
+                let text = field.value().into_text();
+                self.leaf(id, number, |out| {
+                    escaped(out, &text);
+                    Ok(())
+                })?;
                 continue;
             }
-            let kind = Type::of_field(version, segment, number);
-            let several = field.repetitions().nth(1).is_some();
-            for repetition in field.repetitions() {
-                let place = Place { version, segment, number };
-                self.repetition(&place, &kind, &repetition, several)?;
+            let mut repetitions =
+                Split::new(Some(raw), Some(place.reading.delimiters.repetition), place.reading);
+            let first = repetitions.next().unwrap_or_default();
+            let mut next = repetitions.next();
+            let several = next.is_some();
+            self.repetition(&place, &kind, first, several)?;
+            while let Some(raw) = next {
+                self.repetition(&place, &kind, raw, several)?;
+                next = repetitions.next();
             }
         }
-        self.depth -= 1;
         if self.out.len() == empty {
+            self.depth -= 1;
             self.out.truncate(start);
-            self.line(&format!("<{id}/>"));
+            self.empty(id, None);
         } else {
-            self.line(&format!("</{id}>"));
+            self.close(id, None);
         }
         Ok(())
     }
@@ -168,79 +182,115 @@ impl Writer {
         &mut self,
         place: &Place<'_, '_>,
         kind: &Type<'_>,
-        repetition: &Repetition<'_>,
+        raw: &[u8],
         several: bool,
     ) -> Result<(), XmlError> {
-        let name = format!("{}.{}", place.segment.id(), place.number);
-        let components: Vec<Vec<Vec<Piece>>> = place.leaves(repetition)?;
+        let id = place.segment.id();
+        let mut components: Parts<'_> =
+            Split::new(Some(raw), Some(place.reading.delimiters.component), place.reading).collect();
+        while components.last().is_some_and(|component| place.is_blank(component)) {
+            components.pop();
+        }
         if components.is_empty() {
             if several {
-                self.line(&format!("<{name}/>"));
+                self.empty(id, Some(place.number));
             }
             return Ok(());
         }
-        if !kind.is_composite() && components.len() == 1 && components[0].len() == 1 {
-            self.leaf(&name, &components[0][0]);
-            return Ok(());
+        if !kind.is_composite() && components.len() == 1 && place.leaves(components[0]).len() == 1 {
+            let raw = place.leaves(components[0])[0];
+            return self.leaf(id, place.number, |out| place.write(out, raw));
         }
-        self.line(&format!("<{name}>"));
-        self.depth += 1;
-        for (index, leaves) in components.iter().enumerate() {
-            let number = index + 1;
-            self.component(
-                &kind.component_name(number),
-                &kind.component(place.version, number),
-                leaves,
-                place.version,
-            );
+        self.open(id, Some(place.number));
+        for (index, component) in components.iter().enumerate() {
+            self.component(place, kind, index + 1, component)?;
         }
-        self.depth -= 1;
-        self.line(&format!("</{name}>"));
+        self.close(id, Some(place.number));
         Ok(())
     }
 
-    fn component(&mut self, name: &str, kind: &Type<'_>, leaves: &[Vec<Piece>], version: Version) {
+    fn component(
+        &mut self,
+        place: &Place<'_, '_>,
+        outer: &Type<'_>,
+        number: usize,
+        raw: &[u8],
+    ) -> Result<(), XmlError> {
+        let leaves = place.leaves(raw);
         if leaves.is_empty() {
-            return;
+            return Ok(());
         }
+        let kind = outer.component(place.version, number);
         if !kind.is_composite() && leaves.len() == 1 {
-            self.leaf(name, &leaves[0]);
-            return;
+            return self.leaf(outer.name(), number, |out| place.write(out, leaves[0]));
         }
-        self.line(&format!("<{name}>"));
-        self.depth += 1;
+        self.open(outer.name(), Some(number));
         for (index, leaf) in leaves.iter().enumerate().filter(|(_, leaf)| !leaf.is_empty()) {
-            let inner = kind.component(version, index + 1);
-            let name = kind.component_name(index + 1);
+            let inner = kind.component(place.version, index + 1);
             if inner.is_composite() {
                 // The schemas nest once more; ER7 has no level for it, so it is the first part.
-                self.line(&format!("<{name}>"));
-                self.depth += 1;
-                self.leaf(&inner.component_name(1), leaf);
-                self.depth -= 1;
-                self.line(&format!("</{name}>"));
+                self.open(kind.name(), Some(index + 1));
+                self.leaf(inner.name(), 1, |out| place.write(out, leaf))?;
+                self.close(kind.name(), Some(index + 1));
             } else {
-                self.leaf(&name, leaf);
+                self.leaf(kind.name(), index + 1, |out| place.write(out, leaf))?;
             }
         }
-        self.depth -= 1;
-        self.line(&format!("</{name}>"));
+        self.close(outer.name(), Some(number));
+        Ok(())
     }
 
-    fn leaf(&mut self, name: &str, pieces: &[Piece]) {
+    /// An element with text: `<CX.1>…</CX.1>`.
+    fn leaf(
+        &mut self,
+        name: &str,
+        number: usize,
+        write: impl FnOnce(&mut String) -> Result<(), XmlError>,
+    ) -> Result<(), XmlError> {
         self.indent();
-        let _infallible = write!(self.out, "<{name}>");
-        for piece in pieces {
-            match piece {
-                Piece::Text(text) => escaped(&mut self.out, text),
-                Piece::Escape(body) => {
-                    self.out.push_str("<escape V=\"");
-                    escaped(&mut self.out, body);
-                    self.out.push_str("\"/>");
-                }
+        self.out.push('<');
+        self.name(name, Some(number));
+        self.out.push('>');
+        write(&mut self.out)?;
+        self.out.push_str("</");
+        self.name(name, Some(number));
+        self.out.push_str(">\n");
+        Ok(())
+    }
+
+    fn open(&mut self, name: &str, number: Option<usize>) {
+        self.indent();
+        self.out.push('<');
+        self.name(name, number);
+        self.out.push_str(">\n");
+        self.depth += 1;
+    }
+
+    fn close(&mut self, name: &str, number: Option<usize>) {
+        self.depth -= 1;
+        self.indent();
+        self.out.push_str("</");
+        self.name(name, number);
+        self.out.push_str(">\n");
+    }
+
+    fn empty(&mut self, name: &str, number: Option<usize>) {
+        self.indent();
+        self.out.push('<');
+        self.name(name, number);
+        self.out.push_str("/>\n");
+    }
+
+    /// `PID`, or `PID.3`.
+    fn name(&mut self, name: &str, number: Option<usize>) {
+        self.out.push_str(name);
+        match number {
+            None => {}
+            Some(number @ 0..=9) => self.out.extend(['.', char::from(b'0' + number as u8)]),
+            Some(number) => {
+                let _infallible = write!(self.out, ".{number}");
             }
         }
-        let _infallible = writeln!(self.out, "</{name}>");
     }
 
     fn line(&mut self, text: &str) {
@@ -250,7 +300,13 @@ impl Writer {
     }
 
     fn indent(&mut self) {
-        self.out.extend(std::iter::repeat_n("  ", self.depth));
+        const BLANKS: &str = "                                ";
+        let mut left = 2 * self.depth;
+        while left > 0 {
+            let now = left.min(BLANKS.len());
+            self.out.push_str(&BLANKS[..now]);
+            left -= now;
+        }
     }
 }
 
@@ -301,45 +357,59 @@ fn escaped(out: &mut String, text: &str) {
     }
 }
 
+/// Components or subcomponents of one value.
+type Parts<'m> = SmallVec<[&'m [u8]; 16]>;
+
 struct Place<'s, 'm> {
     version: Version,
     segment: &'s Segment<'m>,
     number: usize,
+    reading: Reading,
 }
 
 impl Place<'_, '_> {
-    /// Components, of leaves, of pieces; what is empty at the end of each level is left out.
-    fn leaves(&self, repetition: &Repetition<'_>) -> Result<Vec<Vec<Vec<Piece>>>, XmlError> {
-        if matches!((self.segment.id(), self.number), ("MSH" | "FHS" | "BHS", 1 | 2)) {
-            let text = repetition.value().into_text().into_owned();
-            return Ok(vec![vec![vec![Piece::Text(text)]]]);
-        }
-        let mut components = Vec::new();
-        for component in repetition.components() {
-            let reading = self.segment.message.reading();
-            let mut leaves = Vec::new();
-            for raw in Split::new(component.raw(), reading.delimiters.subcomponent, reading) {
-                leaves.push(self.pieces(raw)?);
-            }
-            trim(&mut leaves);
-            components.push(leaves);
-        }
-        trim(&mut components);
-        Ok(components)
+    /// Whether nothing but separators of subcomponents stands here.
+    fn is_blank(&self, component: &[u8]) -> bool {
+        component.iter().all(|byte| Some(*byte) == self.reading.delimiters.subcomponent)
     }
 
-    fn pieces(&self, raw: &[u8]) -> Result<Vec<Piece>, XmlError> {
+    /// The subcomponents; what is empty at the end is left out.
+    fn leaves<'r>(&self, component: &'r [u8]) -> Parts<'r> {
+        let mut leaves: Parts<'r> =
+            Split::new(Some(component), self.reading.delimiters.subcomponent, self.reading).collect();
+        while leaves.last().is_some_and(|leaf| leaf.is_empty()) {
+            leaves.pop();
+        }
+        leaves
+    }
+
+    /// Writes the text of a leaf and its escapes.
+    fn write(&self, out: &mut String, raw: &[u8]) -> Result<(), XmlError> {
+        let escape = self.reading.delimiters.escape;
+        let is_plain = |byte: &u8| {
+            matches!(byte, 0x20..=0x7E) && !matches!(byte, b'<' | b'>' | b'&') && Some(*byte) != escape
+        };
+        if raw.iter().all(is_plain) {
+            // ASCII is the same in every character set.
+            out.push_str(std::str::from_utf8(raw).unwrap_or_default());
+            return Ok(());
+        }
         let path = || format!("{}-{}", self.segment.id(), self.number);
-        let reading = self.segment.message.reading();
+        let reading = self.reading;
         let text = reading.charset.decode(raw).ok_or_else(|| XmlError::NoText(path()))?;
-        leaf::pieces(&text, &reading.delimiters, reading.charset)
-            .map_err(|c| XmlError::Unmappable { path: path(), character: c.into() })
-    }
-}
-
-fn trim<T>(list: &mut Vec<Vec<T>>) {
-    while list.last().is_some_and(Vec::is_empty) {
-        list.pop();
+        let pieces = leaf::pieces(&text, &reading.delimiters, reading.charset)
+            .map_err(|c| XmlError::Unmappable { path: path(), character: c.into() })?;
+        for piece in pieces {
+            match piece {
+                Piece::Text(text) => escaped(out, &text),
+                Piece::Escape(body) => {
+                    out.push_str("<escape V=\"");
+                    escaped(out, &body);
+                    out.push_str("\"/>");
+                }
+            }
+        }
+        Ok(())
     }
 }
 
