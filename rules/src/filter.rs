@@ -1,5 +1,12 @@
 //! Filters: what a subscription wants, as a map of property to test (site.md, section 8).
 
+mod bits;
+mod dimension;
+mod index;
+mod key;
+
+pub use index::FilterIndex;
+
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
@@ -109,12 +116,7 @@ impl Filter {
 
     /// True when a message with these properties is wanted.
     pub fn matches(&self, properties: &Properties) -> bool {
-        let is_ack = properties.get("ack.generated").first() == Some(&Value::Bool(true))
-            || matches!(properties.get("hl7.type").first(), Some(Value::Text(kind)) if kind == "ACK");
-        if is_ack && !self.takes_acks {
-            return false;
-        }
-        if !self.takes_faults && !properties.get("fault.code").is_empty() {
+        if !self.takes_acks && is_acknowledgment(properties) || !self.takes_faults && is_fault(properties) {
             return false;
         }
         let holds = |conditions: &[Condition]| conditions.iter().all(|condition| condition.holds(properties));
@@ -126,12 +128,9 @@ impl Filter {
         self.takes_acks
     }
 
-    /// The constants that a property must equal one of, when the filter says so: for an index.
-    pub fn constants(&self, property: &str) -> Option<&[Value]> {
-        self.all.iter().find_map(|condition| match &condition.test {
-            Test::OneOf(values) if condition.property == property => Some(values.as_slice()),
-            _ => None,
-        })
+    /// Whether reports of failures can match.
+    pub fn takes_faults(&self) -> bool {
+        self.takes_faults
     }
 
     /// The properties it reads.
@@ -159,6 +158,15 @@ impl Condition {
             Test::Present(wanted) => values.is_empty() != *wanted,
         }
     }
+}
+
+fn is_acknowledgment(properties: &Properties) -> bool {
+    properties.get("ack.generated").first() == Some(&Value::Bool(true))
+        || matches!(properties.get("hl7.type").first(), Some(Value::Text(kind)) if kind == "ACK")
+}
+
+fn is_fault(properties: &Properties) -> bool {
+    !properties.get("fault.code").is_empty()
 }
 
 fn same(a: &Value, b: &Value) -> bool {

@@ -1,13 +1,13 @@
 //! Who must see a message: all subscriptions of the running configuration, evaluated in memory.
 //!
-//! Entries are looked up by one value that they demand: the message type, and where there are many, the property whose
-//! values tell most of them apart. What demands no value is tried for every message.
+//! The filters are indexed as a whole, with every kind of test; what only an orchestration knows (the correlation, the
+//! event of `accepts`) is looked at for those that are found.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use orderly_hl7::Message;
 use orderly_orchestrations::{CorrelationKey, Definition, correlation_keys};
+use orderly_rules::filter::{FilterIndex, Test};
 use orderly_rules::{Filter, Properties, Value};
 
 use super::Route;
@@ -21,10 +21,6 @@ use crate::work::{self, Subscribed};
 const PORT: &str = "port.name";
 /// Property with the message type, on which a small index is built.
 const TYPE: &str = "hl7.type";
-/// Up to so many entries the message type is enough; another lookup would cost more than it saves.
-const FEW: usize = 64;
-/// Properties that a large index is built on, besides the message type.
-const INDEXED_MOST: usize = 7;
 
 /// What routing knows about a message besides its properties.
 #[derive(Debug, Clone, Copy)]
@@ -39,10 +35,7 @@ pub struct Arrival<'a> {
 #[derive(Debug, Default)]
 pub struct SubscriptionIndex {
     entries: Vec<Entry>,
-    /// By property and value; each entry stands under one property.
-    by_value: Vec<(String, HashMap<String, Vec<usize>>)>,
-    /// Entries that demand no value.
-    rest: Vec<usize>,
+    filters: FilterIndex,
     /// Some entry wants reports of failures.
     takes_faults: bool,
     /// Some entry can match an acknowledgment.
@@ -63,7 +56,6 @@ enum Target {
     Orchestration {
         definition: Arc<Definition>,
         port: String,
-        receive_port: Option<String>,
         activates: Option<usize>,
         set: Option<String>,
         accepts: Vec<String>,
@@ -128,16 +120,17 @@ impl SubscriptionIndex {
             let openers = subscriptions.iter().filter(|other| {
                 other.activates.is_some() && other.set.is_some() && other.set == subscription.set
             });
+            let binding = enlisted.ports.get(&subscription.port);
+            let mut filter = subscription.filter.clone();
+            if let Some(receive_port) = binding.and_then(|binding| binding.receive_port.as_deref()) {
+                filter.and(PORT, Test::OneOf(vec![Value::text(receive_port)]));
+            }
             self.entries.push(Entry {
                 subscriber: subscriber.id,
-                filter: subscription.filter.clone(),
+                filter,
                 target: Target::Orchestration {
                     definition: enlisted.definition.clone(),
                     port: subscription.port.clone(),
-                    receive_port: enlisted
-                        .ports
-                        .get(&subscription.port)
-                        .and_then(|binding| binding.receive_port.clone()),
                     activates: subscription.activates,
                     set: subscription.set.clone(),
                     accepts: subscription.accepts.clone(),
@@ -148,28 +141,9 @@ impl SubscriptionIndex {
     }
 
     fn sort_in(&mut self) {
-        self.takes_faults = self
-            .entries
-            .iter()
-            .any(|entry| entry.filter.properties().any(|property| property.starts_with("fault.")));
-        let properties =
-            if self.entries.len() > FEW { telling(&self.entries) } else { vec![TYPE.to_owned()] };
-        self.by_value = properties.into_iter().map(|property| (property, HashMap::new())).collect();
+        self.takes_faults = self.entries.iter().any(|entry| entry.filter.takes_faults());
         self.takes_acks = self.entries.iter().any(|entry| entry.filter.takes_acks());
-        for (number, entry) in self.entries.iter().enumerate() {
-            let place = self
-                .by_value
-                .iter_mut()
-                .find_map(|(property, places)| Some((places, texts(entry.filter.constants(property)?)?)));
-            match place {
-                Some((places, texts)) => {
-                    for text in texts {
-                        places.entry(text.to_owned()).or_default().push(number);
-                    }
-                }
-                None => self.rest.push(number),
-            }
-        }
+        self.filters = FilterIndex::new(self.entries.iter().map(|entry| &entry.filter));
     }
 
     /// Everybody who must see a message with these properties; nobody twice for the same reason.
@@ -181,18 +155,8 @@ impl SubscriptionIndex {
         directory: &Directory,
     ) -> Vec<Route> {
         let mut routes: Vec<Route> = Vec::new();
-        let found = self.by_value.iter().flat_map(|(property, places)| {
-            let texts = properties.get(property).iter().filter_map(|value| match value {
-                Value::Text(text) => places.get(text.as_str()),
-                _ => None,
-            });
-            texts.flatten()
-        });
-        for number in found.chain(&self.rest) {
-            let entry = &self.entries[*number];
-            if !entry.filter.matches(properties) {
-                continue;
-            }
+        for number in self.filters.matching(properties) {
+            let entry = &self.entries[number];
             match &entry.target {
                 Target::SendPort(order) => {
                     if routes.iter().all(|route| route.subscriber != entry.subscriber) {
@@ -222,13 +186,11 @@ impl SubscriptionIndex {
         directory: &Directory,
         routes: &mut Vec<Route>,
     ) {
-        let Target::Orchestration { definition, port, receive_port, activates, set, accepts, convoy } =
-            &entry.target
+        let Target::Orchestration { definition, port, activates, set, accepts, convoy } = &entry.target
         else {
             return;
         };
-        let came_by = properties.text(PORT);
-        if receive_port.as_ref().is_some_and(|bound| *bound != came_by) || !accepted(accepts, properties) {
+        if !accepted(accepts, properties) {
             return;
         }
         let Some(subscriber) = directory.subscriber_by_id(entry.subscriber) else { return };
@@ -276,39 +238,6 @@ impl SubscriptionIndex {
     pub fn count(&self) -> usize {
         self.entries.len()
     }
-}
-
-/// The values, when all of them are text: others are compared by the filter alone.
-fn texts(constants: &[Value]) -> Option<Vec<&str>> {
-    constants
-        .iter()
-        .map(|constant| match constant {
-            Value::Text(text) => Some(text.as_str()),
-            _ => None,
-        })
-        .collect()
-}
-
-/// The properties that entries demand values of, those with most different values first.
-fn telling(entries: &[Entry]) -> Vec<String> {
-    let mut values: HashMap<&str, HashSet<&str>> = HashMap::new();
-    for entry in entries {
-        for condition in &entry.filter.all {
-            if let Some(texts) = entry.filter.constants(&condition.property).and_then(texts) {
-                values.entry(&condition.property).or_default().extend(texts);
-            }
-        }
-    }
-    let mut properties: Vec<(usize, &str)> =
-        values.into_iter().map(|(property, values)| (values.len(), property)).collect();
-    properties.sort_unstable_by_key(|(count, property)| (std::cmp::Reverse(*count), *property));
-    properties.truncate(INDEXED_MOST);
-    let mut properties: Vec<String> =
-        properties.into_iter().map(|(_, property)| property.to_owned()).collect();
-    if !properties.iter().any(|property| property == TYPE) {
-        properties.push(TYPE.to_owned());
-    }
-    properties
 }
 
 /// Start-or-continue: subscriptions of one orchestration that mean the same conversation are one piece of work.
