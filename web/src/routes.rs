@@ -20,8 +20,15 @@ const INSTANCES: &[Capability] = &[PortRead, MsgFind];
 /// Who may look at what is kept and for how long.
 const KEEPERS: &[Capability] = &[AuditRead, RetentionConfig];
 
-/// Everything the console answers. Keep it on one screen: one line a route.
+/// Everything the console answers: one line a route.
 pub(crate) fn table() -> Vec<Route> {
+    let mut table = people();
+    table.extend(operations());
+    table
+}
+
+/// Sessions, work, tracking and rules.
+fn people() -> Vec<Route> {
     vec![
         // Session
         Route::get("/", SignedIn, home::show),
@@ -69,6 +76,12 @@ pub(crate) fn table() -> Vec<Route> {
         Route::post("/rules/{sort}/{name}/try", RulesEdit, trial::run),
         Route::get("/vocab", RulesRead, vocabulary::show),
         Route::get("/codesets", RulesRead, vocabulary::code_sets),
+    ]
+}
+
+/// Operations, and what machines ask for.
+fn operations() -> Vec<Route> {
+    vec![
         // Operations
         Route::get("/ops", PortRead, overview::show),
         Route::get("/ports", PortRead, ports::list),

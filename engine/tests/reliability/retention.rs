@@ -129,3 +129,23 @@ async fn what_is_parked_or_held_by_law_outlives_its_day() {
     assert_eq!(number(&engine, "SELECT count(*) FROM message WHERE control_id = '3'").await, 0);
     engine.abandon();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_tracking_names_for_a_held_instance_outlives_its_day() {
+    let (engine, clock, start) = three_messages().await;
+    let data = tempfile::tempdir().unwrap();
+    for sql in [
+        "INSERT INTO tracking (at, node, kind, message_id, instance, config_version, chain, block, position)
+         SELECT received_at, 0, 5, id, 77, 0, 999, 1, 0 FROM message WHERE control_id = '3' AND parent IS NULL",
+        "INSERT INTO legal_hold (kind, object, reason, placed_by, placed_at)
+         VALUES ('instance', '77', 'claim', 'a', now()), ('patient', 'no number', 'claim', 'a', now())",
+    ] {
+        run(&engine, sql).await;
+    }
+    clock.set(start + TimeDelta::days(7));
+    partition::ensure(engine.store()).await.unwrap();
+    let dropped = enforced(&engine, &class(5, 10), data.path()).await;
+    assert_eq!(dropped[0].kept, 1);
+    assert_eq!(number(&engine, "SELECT count(*) FROM message WHERE control_id = '3'").await, 1);
+    engine.abandon();
+}

@@ -66,7 +66,7 @@ impl<'a> Book<'a> {
 
     /// Keys of what `write` says stand below `prefix`.
     pub(super) fn within(&mut self, prefix: &str, write: impl FnOnce(&mut Self)) {
-        let outer = std::mem::replace(&mut self.prefix, String::new());
+        let outer = std::mem::take(&mut self.prefix);
         self.prefix = format!("{outer}{prefix}.");
         write(self);
         self.prefix = outer;

@@ -8,7 +8,7 @@ use orderly_engine::configuration::{AckWhen, PeerRange, Secret, TlsMinimum, Verd
 pub(super) fn span(duration: Duration) -> String {
     let millis = duration.as_millis();
     let units = [(86_400_000, "days"), (3_600_000, "h"), (60_000, "min"), (1_000, "s")];
-    match units.into_iter().find(|(unit, _)| millis >= *unit && millis % unit == 0) {
+    match units.into_iter().find(|(unit, _)| millis >= *unit && millis.is_multiple_of(*unit)) {
         Some((unit, "days")) if millis == unit => "1 day".to_owned(),
         Some((unit, word)) => format!("{} {word}", millis / unit),
         None if millis > 1_000 => format!("{} s", duration.as_secs_f64()),
@@ -24,8 +24,8 @@ pub(super) fn span_or_never(duration: Duration) -> String {
 /// The largest unit that says it exactly: "8 MiB".
 pub(super) fn bytes(count: u64) -> String {
     match count {
-        count if count >= 1 << 20 && count % (1 << 20) == 0 => format!("{} MiB", count >> 20),
-        count if count >= 1 << 10 && count % (1 << 10) == 0 => format!("{} KiB", count >> 10),
+        count if count >= 1 << 20 && count.is_multiple_of(1 << 20) => format!("{} MiB", count >> 20),
+        count if count >= 1 << 10 && count.is_multiple_of(1 << 10) => format!("{} KiB", count >> 10),
         count => format!("{count} bytes"),
     }
 }
