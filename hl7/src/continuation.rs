@@ -3,6 +3,10 @@
 //! A fragment ends with DSC, whose pointer the next one carries in MSH-14. ADD goes on with the segment before it, across
 //! fragments too (HL7 v2.5.1, ch. 2.10.2). Continuation of query results (DSC-2 `I`) is a conversation, not a cut.
 
+mod cut;
+
+pub use cut::{Cut, CutError, cut};
+
 use crate::{Message, ParseOptions, Unreadable};
 
 /// What a message says about others that it belongs to.

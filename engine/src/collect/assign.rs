@@ -94,6 +94,7 @@ mod tests {
             send_empty: false,
             envelope: Envelope::File,
             answer: None,
+            header: Default::default(),
             starts: None,
         }
     }

@@ -1,5 +1,7 @@
 //! Closing a batch: the message that stands for it, and the work that its send port gets.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use orderly_hl7::batch::{Envelope, Wrapper};
 
@@ -26,6 +28,7 @@ pub(super) fn leftovers() -> OutboundBatch {
         send_empty: false,
         envelope: Envelope::File,
         answer: None,
+        header: BTreeMap::new(),
         starts: None,
     }
 }
@@ -133,6 +136,10 @@ fn envelope(
         time: now.with_timezone(&zone).fixed_offset(),
         control_id: control_id.to_owned(),
         reference_id: String::new(),
+        own: settings
+            .and_then(|port| port.batch.as_ref())
+            .map(|rule| rule.header.clone())
+            .unwrap_or_default(),
     };
     let count = u64::try_from(batch.items).unwrap_or_default();
     let lines = [

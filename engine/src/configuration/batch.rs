@@ -1,5 +1,6 @@
 //! Batches: how those that come in are taken, and when those that go out close.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDateTime, TimeDelta, TimeZone, Timelike, Utc};
@@ -85,6 +86,8 @@ pub struct OutboundBatch {
     pub envelope: Envelope,
     /// Whether the receiver's answer is awaited; the console shows when it is late.
     pub answer: Option<Duration>,
+    /// Fields of FHS and BHS that the receiver wants otherwise, by place (`BHS-9`).
+    pub header: BTreeMap<String, String>,
     /// Nothing is released before this instant.
     pub starts: Option<DateTime<Utc>>,
 }

@@ -287,11 +287,13 @@ pub struct SendLimits {
     pub in_flight: u32,
     /// Waiting messages above which an alert is raised.
     pub waiting: Option<u64>,
+    /// Bytes of one message; a larger one leaves in fragments (DSC, ADD).
+    pub message: Option<usize>,
 }
 
 impl Default for SendLimits {
     fn default() -> Self {
-        Self { rate: None, connections: 1, in_flight: 1, waiting: None }
+        Self { rate: None, connections: 1, in_flight: 1, waiting: None, message: None }
     }
 }
 
@@ -309,6 +311,16 @@ pub enum ExpectedAck {
     /// The first of either family.
     #[default]
     Any,
+}
+
+impl ExpectedAck {
+    /// What is awaited to a fragment that others follow: its commit, since the application answers the whole.
+    pub fn of_a_part(self) -> Self {
+        match self {
+            Self::Application => Self::Any,
+            other => other,
+        }
+    }
 }
 
 /// What answers mean.

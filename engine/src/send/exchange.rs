@@ -10,6 +10,7 @@ use crate::ids::MessageId;
 use crate::receive::Awaited;
 use orderly_hl7::Message;
 use orderly_hl7::acknowledge::read_answer;
+use orderly_hl7::continuation::{Cut, cut};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -114,6 +115,10 @@ async fn call(work: &SendWork, settings: &SendPort, port: &Port, senders: &Sende
         Ok(gathered) => gathered,
         Err(trouble) => return Exchanged::refused(Answered::Broken, Instant::now(), trouble),
     };
+    let fragments = match fragments(work, settings, gathered.is_some()) {
+        Ok(fragments) => fragments,
+        Err(trouble) => return Exchanged::refused(Answered::Other, Instant::now(), trouble),
+    };
     let mut foreign = Vec::new();
     let mut slot = port.connection(work.lane).await;
     // What came unasked since the last exchange: second answers, late ones.
@@ -137,13 +142,27 @@ async fn call(work: &SendWork, settings: &SendPort, port: &Port, senders: &Sende
     };
     let begun = Instant::now();
     let waits = Waits { awaited: &senders.awaited, port, settings };
-    let bytes = gathered.as_deref().unwrap_or(work.bytes());
+    let mut bytes = gathered.as_deref().unwrap_or(work.bytes());
+    let mut last = To { control_id: &work.control_id, first: None, expect: settings.ack.expect };
+    if let [earlier @ .., end] = fragments.as_slice() {
+        for part in earlier {
+            let to =
+                To { control_id: &part.control_id, first: None, expect: settings.ack.expect.of_a_part() };
+            let sent = waits.part(&mut client, work, (&part.bytes, &to), begun, &mut foreign).await;
+            if let Some(failed) = sent {
+                client.close().await;
+                return failed;
+            }
+        }
+        bytes = &end.bytes;
+        (last.control_id, last.first) = (&end.control_id, Some(work.control_id.as_str()));
+    }
     if let Err(answered) = write(&mut client, bytes, settings).await {
         client.close().await;
         return Exchanged::failed(answered, begun, foreign);
     }
     senders.deliveries.written(work, senders.clock.now());
-    let exchanged = waits.answer(&mut client, work, begun, foreign).await;
+    let exchanged = waits.answer(&mut client, work, &last, begun, foreign).await;
     // A first late answer may still come on this connection; after a second silence nothing will.
     let keep = match exchanged.answered {
         None => true,
@@ -158,6 +177,16 @@ async fn call(work: &SendWork, settings: &SendPort, port: &Port, senders: &Sende
         client.close().await;
     }
     exchanged
+}
+
+/// What leaves one after the other in place of a message that is too large for its receiver; nothing for most.
+fn fragments(work: &SendWork, settings: &SendPort, is_batch: bool) -> Result<Vec<Cut>, Trouble> {
+    let Some(most) = settings.limits.message.filter(|_| !is_batch) else { return Ok(Vec::new()) };
+    let outgoing = work.assembled.as_ref().map_or(&work.message, |assembled| &assembled.message);
+    cut(outgoing, most).map_err(|error| {
+        let text = format!("it is larger than `limits.message` and cannot be cut: {error}");
+        Trouble { code: "send.unwritable", text }
+    })
 }
 
 /// Whether the transport confirms blocks itself.
@@ -202,6 +231,15 @@ async fn drain(mut client: Client, port: &Port, foreign: &mut Vec<Foreign>) -> O
     }
 }
 
+/// What an answer is awaited to.
+struct To<'a> {
+    /// MSH-10 of what was written.
+    control_id: &'a str,
+    /// MSH-10 of the first fragment, which the application's answer to the whole names.
+    first: Option<&'a str>,
+    expect: ExpectedAck,
+}
+
 struct Waits<'a> {
     awaited: &'a Awaited,
     port: &'a Port,
@@ -209,18 +247,41 @@ struct Waits<'a> {
 }
 
 impl Waits<'_> {
+    /// Writes a fragment that others follow. None: the receiver has it.
+    async fn part(
+        &self,
+        client: &mut Client,
+        work: &SendWork,
+        (bytes, to): (&[u8], &To<'_>),
+        begun: Instant,
+        foreign: &mut Vec<Foreign>,
+    ) -> Option<Exchanged> {
+        if let Err(answered) = write(client, bytes, self.settings).await {
+            return Some(Exchanged::failed(answered, begun, std::mem::take(foreign)));
+        }
+        let exchanged = self.answer(client, work, to, begun, std::mem::take(foreign)).await;
+        match exchanged.answered {
+            None | Some(Answered::Aa | Answered::Ca) => {
+                *foreign = exchanged.foreign;
+                None
+            }
+            Some(_) => Some(exchanged),
+        }
+    }
+
     async fn answer(
         &self,
         client: &mut Client,
         work: &SendWork,
+        to: &To<'_>,
         begun: Instant,
         mut foreign: Vec<Foreign>,
     ) -> Exchanged {
         let rule = &self.settings.ack;
-        if matches!(rule.expect, ExpectedAck::None | ExpectedAck::Transport) {
+        if matches!(to.expect, ExpectedAck::None | ExpectedAck::Transport) {
             return Exchanged { foreign, ..Exchanged::written(begun) };
         }
-        let wait = || self.awaited.wait(&work.control_id, work.message_id);
+        let wait = || self.awaited.wait(to.first.unwrap_or(to.control_id), work.message_id);
         let mut elsewhere = rule.from_any_receive_port.then(wait);
         let mut interim = Vec::new();
         let mut until = Instant::now() + rule.within;
@@ -240,7 +301,7 @@ impl Waits<'_> {
                 Ok(Some(answer)) => answer,
                 Ok(None) => return failed(Answered::Unreadable, foreign, interim),
                 Err(ClientError::Timeout) => {
-                    self.port.remember(&work.control_id, "late");
+                    self.port.remember(to.control_id, "late");
                     return failed(Answered::Timeout, foreign, interim);
                 }
                 Err(ClientError::NoConnection(_) | ClientError::Broken(_)) => {
@@ -250,7 +311,8 @@ impl Waits<'_> {
             self.confirm(client, &answer).await;
             // A batch of answers may leave out which batch it is to.
             let unnamed = answer.control_id.is_empty() && answer.message.is_envelope();
-            let ours = answer.control_id == work.control_id || (unnamed && work.message.is_envelope());
+            let named = answer.control_id == to.control_id || to.first == Some(answer.control_id.as_str());
+            let ours = named || (unnamed && work.message.is_envelope());
             if !ours && rule.mismatch != Mismatch::Ignore {
                 let kind = self.port.kind_of(&answer.control_id);
                 foreign.push(Foreign { kind, answer: Some(answer) });
@@ -259,13 +321,13 @@ impl Waits<'_> {
                 }
                 continue;
             }
-            if !is_expected(rule.expect, &answer.code) {
+            if !is_expected(to.expect, &answer.code) {
                 // Stored there; the application's answer follows, within its own time.
                 until = Instant::now() + rule.application_within;
                 interim.push(answer);
                 continue;
             }
-            self.port.remember(&work.control_id, "double");
+            self.port.remember(to.control_id, "double");
             let answered = Answered::from_code(&answer.code);
             return Exchanged {
                 answered: Some(answered),

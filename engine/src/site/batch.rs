@@ -1,5 +1,7 @@
 //! How a site writes batches.
 
+use std::collections::BTreeMap;
+
 use chrono::{NaiveDate, NaiveTime, TimeZone, Utc};
 use chrono_tz::Tz;
 use orderly_rules::yaml::Node;
@@ -7,7 +9,7 @@ use orderly_rules::yaml::Node;
 use super::{
     filters::Filters,
     party::VERDICTS,
-    sheet::{Object, Sheet},
+    sheet::{CODES, Object, Sheet},
 };
 use crate::configuration::{
     BATCH_BYTES_MAX, BatchAnswer, BatchOrder, COUNT_MAX, Cron, Envelope, InboundBatch, OnBad, OutboundBatch,
@@ -45,7 +47,7 @@ pub(super) fn outbound(
     zone: Tz,
 ) -> Option<OutboundBatch> {
     let object = sheet.object(node, "`batch`")?;
-    object.refuse(&["filter", "header", "on_bad", "ends"]);
+    object.refuse(&["filter", "on_bad", "ends"]);
     let release = object.require("release").and_then(|_| object.object("release"));
     let release = release.and_then(|release| read_release(&release, target, zone));
     let properties = object.texts("group_by");
@@ -66,6 +68,7 @@ pub(super) fn outbound(
         answer.finish();
         expects.then_some(within)
     });
+    let header = object.get("header").map(|node| header(sheet, node)).unwrap_or_default();
     let starts = object.text("starts").and_then(|text| {
         let date = text.value.parse::<NaiveDate>().ok();
         let start = date.and_then(|date| zone.from_local_datetime(&date.and_time(NaiveTime::MIN)).earliest());
@@ -79,7 +82,25 @@ pub(super) fn outbound(
     if send_empty && (release.cron.is_none() || !group_by.is_empty()) {
         sheet.error("S308", node.span, "`empty: send` needs a `cron` release, and no `group_by`");
     }
-    Some(OutboundBatch { release, group_by, order, send_empty, envelope, answer, starts })
+    Some(OutboundBatch { release, group_by, order, send_empty, envelope, answer, header, starts })
+}
+
+/// Fields of FHS and BHS that a site may set: who sends and receives, security, name and comment.
+const OWN_FIELDS: [u32; 7] = [3, 4, 5, 6, 8, 9, 10];
+
+fn header(sheet: &Sheet, node: &Node) -> BTreeMap<String, String> {
+    let mut fields = BTreeMap::new();
+    for (place, value) in sheet.with_problems(|problems| node.keyed("`header`", CODES, problems)) {
+        let number = place.value.strip_prefix("FHS-").or_else(|| place.value.strip_prefix("BHS-"));
+        if number.and_then(|number| number.parse().ok()).is_none_or(|number| !OWN_FIELDS.contains(&number)) {
+            let message =
+                format!("`{}`: a batch takes fields 3 to 6 and 8 to 10 of FHS and BHS only", place.value);
+            sheet.error("S001", place.span, message);
+        } else if let Some(text) = sheet.with_problems(|problems| value.text(CODES, problems)) {
+            fields.insert(place.value.clone(), text.value);
+        }
+    }
+    fields
 }
 
 fn read_release(object: &Object<'_, '_>, target: &SendAdapter, zone: Tz) -> Option<Release> {

@@ -68,6 +68,12 @@ fn send_port(
     let batch = entry.body.get("batch");
     port.batch =
         batch.and_then(|node| super::batch::outbound(entry.sheet, node, filters, &port.target, zone));
+    if let (SendAdapter::Folder(_), Some(_), Some(place)) =
+        (&port.target, port.limits.message, entry.body.get("limits"))
+    {
+        let message = "`limits.message` cuts messages for an MLLP receiver; a file has no limit to keep";
+        entry.sheet.error("S308", place.span, message);
+    }
     port.ack = match &port.target {
         SendAdapter::Mllp(_) => ack.unwrap_or_default(),
         SendAdapter::Folder(_) => {
@@ -233,6 +239,10 @@ fn read_breaker(object: &Object<'_, '_>) -> Breaker {
     breaker
 }
 
+/// Least and largest size of a fragment.
+const FRAGMENT_BYTES_MIN: usize = 1 << 10;
+const FRAGMENT_BYTES_MAX: usize = 64 << 20;
+
 fn read_limits(object: &Object<'_, '_>) -> SendLimits {
     let mut limits = SendLimits::default();
     if let Some(rate) = object.number("rate", 1, 1_000_000) {
@@ -242,6 +252,18 @@ fn read_limits(object: &Object<'_, '_>) -> SendLimits {
     object.set_number("in_flight", 1, 1_000, &mut limits.in_flight);
     if let Some(waiting) = object.number("waiting", 1, i64::MAX) {
         limits.waiting = u64::try_from(waiting).ok();
+    }
+    if object.get("message").is_some() {
+        let mut most = FRAGMENT_BYTES_MAX;
+        object.set_size("message", FRAGMENT_BYTES_MAX, &mut most);
+        if most < FRAGMENT_BYTES_MIN {
+            object.sheet.error(
+                "S001",
+                object.span(),
+                "`message` is at least 1KiB: header and pointer need room",
+            );
+        }
+        limits.message = Some(most);
     }
     object.finish();
     limits

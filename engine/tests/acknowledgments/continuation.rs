@@ -74,3 +74,60 @@ async fn a_part_without_its_beginning_is_refused_and_kept() {
     assert_eq!(town.texts("SELECT code FROM parked").await, ["fragment.unknown"]);
     town.stop().await;
 }
+
+/// What is too large for its receiver leaves in fragments, and another site of ours makes one message of them again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_message_leaves_in_fragments_that_its_receiver_joins() {
+    let end = Neighbour::accepting().await;
+    let far = Town::start(&site(), &[("his", &end)]).await;
+    let address = far.address("in/mllp").await;
+    let text = site().replace("$his", &address.to_string());
+    let near = Town::start(&format!("{text}    limits: {{ message: 1KiB }}\n"), &[]).await;
+    let lines: String = (0..40)
+        .map(|line| format!("OBX|{line}|TX|1^Text^L||line {line} of a long report||||||F\r"))
+        .collect();
+    let long = format!(
+        "{HEAD}|C001|P|2.5\rPID|1||70001^^^NORTH^MR||Sample^Alex^Q||19800229|F\rOBR|1|P1|F1|1000^Long^L\r{lines}"
+    );
+    assert_eq!(near.caller("in/mllp").await.send(&long).await, "AA C001");
+    assert_eq!(end.next_text().await, long);
+    near.until("SELECT count(*) FROM tracking WHERE kind = 6", 1).await;
+    let parts = far
+        .count("SELECT count(*) FROM message WHERE control_id LIKE 'C001%' AND octet_length(body) <= 1024")
+        .await;
+    assert!(parts > 2, "it left in {parts} parts");
+    // What fits leaves as it is.
+    let short = format!(
+        "{HEAD}|C002|P|2.5\rPID|1||70001^^^NORTH^MR||Sample^Alex^Q||19800229|F\rOBR|1|P1|F1|1000^Long^L\rOBX|1|TX|1^Text^L||x||||||F\r"
+    );
+    assert_eq!(near.caller("in/mllp").await.send(&short).await, "AA C002");
+    assert_eq!(end.next_text().await, short);
+    near.stop().await;
+    far.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fragment_that_is_refused_stops_the_rest() {
+    let refusing = |message: &orderly_hl7::Message| match message.head().control_id.as_str() {
+        "C001-2" => vec![crate::town::ack(message, "AE")],
+        _ => vec![crate::town::ack(message, "AA")],
+    };
+    let his = Neighbour::open(std::sync::Arc::new(refusing)).await;
+    let town = Town::start(&format!("{}    limits: {{ message: 1KiB }}\n", site()), &[("his", &his)]).await;
+    let lines: String = (0..40)
+        .map(|line| format!("OBX|{line}|TX|1^Text^L||line {line} of a long report||||||F\r"))
+        .collect();
+    let long = format!(
+        "{HEAD}|C001|P|2.5\rPID|1||70001^^^NORTH^MR||Sample^Alex^Q||19800229|F\rOBR|1|P1|F1|1000^Long^L\r{lines}"
+    );
+    assert_eq!(town.caller("in/mllp").await.send(&long).await, "AA C001");
+    town.until("SELECT count(*) FROM parked WHERE state = 2", 1).await;
+    let got: Vec<String> = his
+        .rest()
+        .await
+        .into_iter()
+        .map(|part| orderly_hl7::Message::parse(part).unwrap().head().control_id.clone())
+        .collect();
+    assert_eq!(got, ["C001", "C001-2"]);
+    town.stop().await;
+}

@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use chrono::{DateTime, TimeDelta, Utc};
 use orderly_engine::clock::Clock;
 use orderly_hl7::Message;
 use orderly_hl7::mllp::{Deframer, FrameLimits, frame};
+use sqlx::Connection;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -55,6 +57,36 @@ async fn a_batch_closes_by_count_and_the_rest_when_nothing_more_comes() {
     assert!(files[1].ends_with("BTS|1\rFTS|1\r"));
     let causes = "SELECT cause FROM collector WHERE state = 2 ORDER BY id";
     assert_eq!(site.texts(causes).await, ["count", "time"]);
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lines_around_a_batch_say_what_its_receiver_wants() {
+    let own = "header: { FHS-8: key, BHS-3: HUB, BHS-9: RESULTS^DAY, BHS-10: of the day }";
+    let site = Site::start(&site(FOLDER, &format!("release: {{ count: 1 }}, {own}"))).await;
+    site.sender().await.send(&adt("1")).await;
+    site.until_files("out", 1).await;
+    let file = site.contents("out").remove(0);
+    let fields: Vec<Vec<&str>> = file.split('\r').take(2).map(|line| line.split('|').collect()).collect();
+    assert_eq!((fields[0][2], fields[0][7], fields[0][8]), ("batches", "key", ""), "{file}");
+    assert_eq!((fields[1][2], fields[1][4], fields[1][7]), ("HUB", "BILL", ""), "{file}");
+    assert_eq!((fields[1][8], fields[1][9]), ("RESULTS^DAY", "of the day"), "{file}");
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_leaves_when_its_first_message_is_old_enough() {
+    let clock = Clock::manual("2026-11-20T12:00:00Z".parse().unwrap());
+    let site = Site::start_at(&site(FOLDER, "release: { oldest: 10m }"), clock.clone()).await;
+    site.sender().await.send(&adt("1")).await;
+    site.until("SELECT count(*) FROM collector_item", 1).await;
+    clock.set("2026-11-20T12:09:00Z".parse().unwrap());
+    site.sender().await.send(&adt("2")).await;
+    site.until("SELECT count(*) FROM collector_item", 2).await;
+    assert_eq!(site.count("SELECT count(*) FROM collector WHERE state = 2").await, 0);
+    clock.set("2026-11-20T12:10:01Z".parse().unwrap());
+    site.until_files("out", 1).await;
+    assert_eq!(control_ids(&site.contents("out")[0]), ["1", "2"]);
     site.stop().await;
 }
 
@@ -200,4 +232,50 @@ async fn answers_that_come_as_a_file_are_noted_too() {
     assert_eq!(site.texts(outcomes).await, ["1 AA", "2 AR"]);
     assert_eq!(site.count("SELECT count(*) FROM tracking WHERE kind = 18").await, 0, "nobody is late");
     site.stop().await;
+}
+
+/// Scenario S6: a daylight-saving change at closing by cron.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_leaves_once_on_the_days_on_which_the_clocks_change() {
+    for (before, instants, causes) in [
+        // Spring: 02:30 is skipped, so 03:00 counts (01:00 UTC).
+        ("2026-03-28T12:00:00Z", ["2026-03-29T00:59:59Z", "2026-03-29T01:00:01Z", "2026-03-30T00:30:01Z"], 2),
+        // Autumn: 02:30 comes twice, and the first one counts (00:30 UTC).
+        ("2026-10-24T12:00:00Z", ["2026-10-25T00:29:59Z", "2026-10-25T00:30:01Z", "2026-10-26T01:30:01Z"], 2),
+    ] {
+        let clock = Clock::manual(before.parse().unwrap());
+        let text = r#"
+receive_ports:
+  in: { locations: { mllp: { adapter: { mllp: { socket: { listen: 127.0.0.1:0 } } } } } }
+send_ports:
+  out:
+    target: { folder: { path: out/ } }
+    filter: { hl7.event: A03 }
+    batch: { release: { cron: 0 30 2 * * * } }
+"#;
+        let site = Site::start_at(text, clock.clone()).await;
+        // What the hourly look at the partitions would have made in all these hours.
+        let mut owner = sqlx::PgConnection::connect_with(&site.database).await.unwrap();
+        for instant in instants {
+            let make = "SELECT ensure_partitions($1::timestamptz, 1, 3)";
+            let at: DateTime<Utc> = instant.parse().unwrap();
+            sqlx::query(make).bind(at).execute(&mut owner).await.unwrap();
+        }
+        assert_eq!(acks(&site.sender().await.send(&adt("1")).await), ["AA 1"]);
+        site.until("SELECT count(*) FROM collector_item", 1).await;
+        clock.set(instants[0].parse().unwrap());
+        assert_eq!(acks(&site.sender().await.send(&adt("2")).await), ["AA 2"]);
+        site.until("SELECT count(*) FROM collector_item", 2).await;
+        assert_eq!(site.count("SELECT count(*) FROM collector WHERE state = 2").await, 0);
+        clock.set(instants[1].parse().unwrap());
+        site.until_files("out", 1).await;
+        // The second 02:30 of the autumn night closes nothing.
+        clock.set(instants[1].parse::<DateTime<Utc>>().unwrap() + TimeDelta::hours(1));
+        assert_eq!(acks(&site.sender().await.send(&adt("3")).await), ["AA 3"]);
+        site.until("SELECT count(*) FROM collector_item", 3).await;
+        assert_eq!(site.count("SELECT count(*) FROM collector WHERE state = 2").await, 1);
+        clock.set(instants[2].parse().unwrap());
+        site.until_files("out", causes).await;
+        site.stop().await;
+    }
 }

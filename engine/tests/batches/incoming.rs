@@ -111,6 +111,24 @@ async fn wrong_counts_are_noted_or_refuse_all_of_it() {
     refused.stop().await;
 }
 
+/// Scenario S4: what cannot even be read is set aside, whatever the trailers say.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_cannot_be_read_is_set_aside_and_the_others_go_on() {
+    let site = Site::start(&site("answer: batch")).await;
+    let broken = "MSH|\rPID|1||2\r".to_owned();
+    let answer =
+        site.sender().await.send(&file(&[adt("1"), broken, adt("3")], 3).replace("FTS|1\r", "")).await;
+    let acks = acks(&answer);
+    assert_eq!((acks.len(), acks[0].as_str(), acks[2].as_str()), (3, "AA 1", "AA 3"), "{answer}");
+    assert!(acks[1].starts_with("AR"), "{answer}");
+    assert_eq!(site.parked().await, ["unreadable"]);
+    site.until_files("out", 2).await;
+    assert_eq!(site.contents("out"), [adt("1"), adt("3")]);
+    let findings = "SELECT array_to_string(findings, '; ') FROM interchange";
+    assert_eq!(site.texts(findings).await, ["the file has no trailer"]);
+    site.stop().await;
+}
+
 /// Scenario S18.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_bad_message_is_set_aside_or_keeps_all_of_them_back() {

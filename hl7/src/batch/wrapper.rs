@@ -1,5 +1,7 @@
 //! The lines around outgoing messages: FHS, BHS, BTS and FTS.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, FixedOffset};
 
 use crate::{Delimiters, Message, escape};
@@ -21,6 +23,8 @@ pub struct Wrapper {
     pub control_id: String,
     /// FHS-12 and BHS-12: the batch that this one answers; empty for none.
     pub reference_id: String,
+    /// Fields that its receiver wants otherwise, by place (`FHS-9`); `^` separates components.
+    pub own: BTreeMap<String, String>,
 }
 
 impl Wrapper {
@@ -41,10 +45,14 @@ impl Wrapper {
             &self.control_id,
             &self.reference_id,
         ];
-        for text in texts {
+        // A control character that no escape stands for has no place in a name.
+        let encode = |text: &str| escape::encode(text, &delimiters).unwrap_or_default().into_owned();
+        for (field, text) in (3..).zip(texts) {
             line.push('|');
-            // A control character that no escape stands for has no place in a name.
-            line.push_str(&escape::encode(text, &delimiters).unwrap_or_default());
+            match self.own.get(&format!("{id}-{field}")) {
+                Some(own) => line.push_str(&own.split('^').map(encode).collect::<Vec<_>>().join("^")),
+                None => line.push_str(&encode(text)),
+            }
         }
         let mut bytes = line.trim_end_matches('|').as_bytes().to_vec();
         bytes.push(b'\r');
@@ -96,6 +104,13 @@ mod tests {
             control_id: "7".into(),
             ..Wrapper::default()
         };
+        let own = [("BHS-9".to_owned(), "DAY^R&D".to_owned()), ("BHS-5".to_owned(), "X".to_owned())];
+        let other = Wrapper { own: own.into_iter().collect(), ..wrapper.clone() };
+        assert_eq!(
+            String::from_utf8(other.header("BHS")).unwrap(),
+            "BHS|^~\\&|ORD|A\\T\\B|X||20261120230000+0100||DAY^R\\T\\D||7\r"
+        );
+        assert_eq!(other.header("FHS"), wrapper.header("FHS"));
         let line = wrapper.header("FHS");
         assert_eq!(
             String::from_utf8(line.clone()).unwrap(),

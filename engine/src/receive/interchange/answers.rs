@@ -66,6 +66,7 @@ impl Collected {
             time: DateTime::<Utc>::default().fixed_offset(),
             control_id: crate::ids::MessageId(id).to_string(),
             reference_id: if survey.envelope == Envelope::Bare { String::new() } else { head.control_id },
+            own: BTreeMap::new(),
         };
         let is_routed = inbound.acknowledgment.route.is_some();
         let is_empty = survey.messages == 0;

@@ -85,7 +85,7 @@ fn in_order(book: &mut Book<'_>, order: &Order) {
 }
 
 fn speed(book: &mut Book<'_>, limits: &SendLimits) {
-    let SendLimits { rate, connections, in_flight, waiting } = limits;
+    let SendLimits { rate, connections, in_flight, waiting, message } = limits;
     let fast =
         rate.map_or_else(|| "As fast as it goes".to_owned(), |rate| format!("{rate} messages a second"));
     book.say("Speed", "rate", fast);
@@ -93,6 +93,8 @@ fn speed(book: &mut Book<'_>, limits: &SendLimits) {
     book.say("Unanswered messages a connection", "in_flight", in_flight.to_string());
     let alert = waiting.map_or_else(|| "Never".to_owned(), |most| format!("Above {most} messages"));
     book.say("Alert when more wait", "waiting", alert);
+    let cut = message.map_or_else(|| "Never".to_owned(), |most| format!("Above {}", bytes(most as u64)));
+    book.say("Sent in fragments (DSC, ADD)", "message", cut);
 }
 
 fn open_hours(book: &mut Book<'_>, calendar: Option<&Calendar>) {
@@ -214,7 +216,7 @@ fn collected(book: &mut Book<'_>, batch: Option<&OutboundBatch>) {
     let Some(batch) = batch else {
         return book.say("Batches", "batch", "None: each message is sent by itself");
     };
-    let OutboundBatch { release, group_by, order, send_empty, envelope, answer, starts } = batch;
+    let OutboundBatch { release, group_by, order, send_empty, envelope, answer, header, starts } = batch;
     book.within("batch", |book| {
         let Release { cron, count, bytes: size, idle, oldest, cut_off } = release;
         let times =
@@ -242,6 +244,8 @@ fn collected(book: &mut Book<'_>, batch: Option<&OutboundBatch>) {
             Envelope::Bare => "None: messages one behind the other",
         };
         book.say("Envelope", "envelope", around);
+        let fields: Vec<String> = header.iter().map(|(place, text)| format!("{place} = {text}")).collect();
+        book.say("Its header", "header", list(&fields, "Who sends and who receives"));
         let awaited =
             answer.map_or_else(|| "Not awaited".to_owned(), |within| format!("Within {}", span(within)));
         book.say("Answer to the batch", "answer", awaited);

@@ -96,7 +96,7 @@ send_ports:
     intent: true
     priority: 7
     state: on_hold
-    limits: { rate: 5, connections: 2, in_flight: 3, waiting: 100 }
+    limits: { rate: 5, connections: 2, in_flight: 3, waiting: 100, message: 2MiB }
     ack:
       expect: application
       within: 12s
@@ -129,6 +129,7 @@ send_ports:
       order: control_id
       empty: skip
       envelope: batch
+      header: { BHS-9: RESULTS }
       answer: { expect: batch, within: 3h }
       starts: 2026-12-01
 "##;
