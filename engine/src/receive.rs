@@ -133,8 +133,10 @@ impl Door {
         if let Some(answer) = read_answer(&known.message).filter(|answer| !answer.control_id.is_empty()) {
             // Its own exchange with the database comes first, so nothing of this connection may overtake it.
             let again = self.again(arrival);
+            // The acknowledgments of a batch are about other messages each: they need not wait for each other.
+            let in_row = arrival.peer.place.is_none() || known.header.message_type != "ACK";
             self.receiver.tasks.spawn(async move { again.correlate(known, answer, reply).await });
-            return Taken::Alone;
+            return if in_row { Taken::Alone } else { Taken::Queued };
         }
         if careful::needs_care(&known) {
             let known = careful::without_content(known, arrival.location.unknown_party);

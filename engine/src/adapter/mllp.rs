@@ -52,6 +52,12 @@ impl Peer {
     pub fn remote(&self) -> String {
         self.address.map_or_else(|| "file".to_owned(), |address| address.to_string())
     }
+
+    /// The sender of a file that was claimed under a number.
+    pub fn of_file(id: i64) -> Self {
+        let connection = id.cast_unsigned();
+        Self { address: None, connection, certificate: None, place: None, batch_sender: None }
+    }
 }
 
 /// A message's place in an interchange.

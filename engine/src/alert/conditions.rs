@@ -42,7 +42,7 @@ impl Watch {
             r#"SELECT s.name, count(*) AS "waiting!", min(p.first_at) AS "since!"
                  FROM parked p
                  JOIN subscriber s ON s.id = p.subscriber
-                WHERE p.state = 1 AND p.code LIKE 'transport.%'
+                WHERE p.state = 1 AND (p.code LIKE 'transport.%' OR p.code IN ('folder.missing', 'file.not_written'))
                 GROUP BY s.name
                HAVING min(p.first_at) <= $1"#,
             before
@@ -61,7 +61,10 @@ impl Watch {
             .collect();
         if let Some(ports) = &self.ports {
             holding.extend(
-                ports.failures().into_keys().map(|name| (name, "the location cannot be opened".to_owned())),
+                ports
+                    .failures()
+                    .into_iter()
+                    .map(|(name, why)| (name, format!("the location cannot work: {why}"))),
             );
         }
         Ok(holding)

@@ -113,13 +113,7 @@ impl Door {
         bytes_max: u64,
     ) -> Result<FileTaken, Away> {
         let content = Content::File(path.to_owned());
-        let peer = Peer {
-            address: None,
-            connection: id.cast_unsigned(),
-            certificate: None,
-            place: None,
-            batch_sender: None,
-        };
+        let peer = Peer::of_file(id);
         match self.take_apart(id, name, content, peer, bytes_max).await? {
             Ended::Refused(reason, _) => Ok(FileTaken::Refused(reason)),
             Ended::Stored(_, Sizes { messages, bytes }) => Ok(FileTaken::Done { messages, bytes }),
@@ -200,6 +194,29 @@ impl Door {
         }
         record::finish(&self.receiver.store, whole.id, "", "").await?;
         Ok(Ended::Stored(answers, whole.sizes()))
+    }
+
+    /// Files that this node, or one that is gone, began with and did not finish.
+    pub(crate) async fn unfinished_files(&self) -> Result<Vec<(i64, String)>, Away> {
+        record::unfinished_files(self).await
+    }
+
+    /// Gives up a file that is not there any more: what was read of it stays stored, and a person sees that the rest is
+    /// missing.
+    pub(crate) async fn give_up_file(&self, id: i64, name: &str) -> Result<(), Away> {
+        let stored = record::done(&self.receiver.store, id).await?;
+        let stored = stored.iter().filter(|number| **number > WHOLE).count();
+        let content = Content::Frame(Bytes::new());
+        let found = read::survey(&content, 0, 0).await?;
+        let current = self.receiver.running.load_full();
+        let inbound = Arc::clone(self.find(&current)?.1.inbound(None));
+        drop(current);
+        let peer = Peer::of_file(id);
+        let whole = Interchange { id, name: name.to_owned(), content, peer, found, party: None, inbound };
+        let reason = format!(
+            "the file vanished before all of it was read; {stored} of its messages are stored, the rest must come again"
+        );
+        self.refuse(&whole, "file.vanished", &reason).await.map(drop)
     }
 
     /// A number for an interchange.
@@ -400,7 +417,8 @@ impl Door {
         drop(current);
         let bytes = whole.content.head(most).await?;
         let text = reason.to_owned();
-        let class = if code == "batch.refused" { Class::Structure } else { Class::Limit };
+        let class =
+            if matches!(code, "batch.refused" | "file.vanished") { Class::Structure } else { Class::Limit };
         let finding = Finding::new(class, "BHS", 199, text);
         let (sender, receiver) = tokio::sync::oneshot::channel();
         let reply = Reply::call(move |told| drop(sender.send(told)));

@@ -2,7 +2,7 @@
 
 use sqlx::Connection;
 
-use crate::support::{Site, acks, adt, bad};
+use crate::support::{Site, acks, adt, bad, file_of as file};
 
 /// A site that takes files and frames, and has its answers go through a send port.
 fn site(batch: &str, route: &str, acks: &str) -> String {
@@ -33,14 +33,6 @@ send_ports:
 }
 
 const ROUTE: &str = ", route: { port: acks }";
-
-fn file(messages: &[String]) -> String {
-    let count = messages.len();
-    let all = messages.concat();
-    format!(
-        "FHS|^~\\&|REG|N|ORD|N|20260301||||F1\rBHS|^~\\&|REG|N|ORD|N|20260301||||B1\r{all}BTS|{count}\rFTS|1\r"
-    )
-}
 
 /// Scenario S4: each acknowledgment by itself.
 #[tokio::test(flavor = "multi_thread")]

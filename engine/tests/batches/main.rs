@@ -5,6 +5,7 @@
 mod answers;
 mod collector;
 mod control;
+mod failures;
 mod folder;
 mod incoming;
 mod support;

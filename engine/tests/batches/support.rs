@@ -211,3 +211,11 @@ pub(crate) fn control_ids(file: &str) -> Vec<String> {
     let messages = file.split('\r').filter(|line| line.starts_with("MSH|"));
     messages.map(|line| line.split('|').nth(9).unwrap().to_owned()).collect()
 }
+
+/// A file of one batch.
+pub(crate) fn file_of(messages: &[String]) -> String {
+    let (count, all) = (messages.len(), messages.concat());
+    format!(
+        "FHS|^~\\&|REG|N|ORD|N|20260301||||F1\rBHS|^~\\&|REG|N|ORD|N|20260301||||B1\r{all}BTS|{count}\rFTS|1\r"
+    )
+}

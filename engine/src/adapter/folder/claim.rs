@@ -102,10 +102,10 @@ impl Folder {
         }
     }
 
-    /// Files that are claimed, oldest first.
-    pub(super) fn claimed(&self) -> io::Result<Vec<Claimed>> {
+    /// Files that are claimed, oldest first; none when their folder is not there: nothing was claimed yet, or it is away.
+    pub(super) fn claimed(&self) -> io::Result<Option<Vec<Claimed>>> {
         let entries = match std::fs::read_dir(self.path.join(CLAIMED)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             entries => entries?,
         };
         let mut claimed = Vec::new();
@@ -117,7 +117,7 @@ impl Folder {
             claimed.push(Claimed { id, name: own.to_owned(), path: entry.path() });
         }
         claimed.sort_by_key(|file| file.id);
-        Ok(claimed)
+        Ok(Some(claimed))
     }
 
     /// Its messages are stored.

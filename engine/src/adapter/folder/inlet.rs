@@ -99,9 +99,17 @@ async fn run(shared: Arc<Shared>, stop: CancellationToken) {
 impl Shared {
     /// Takes what was claimed before, then what is ready now.
     async fn look(&self, seen: &mut Seen, stop: &CancellationToken) -> Result<(), Away> {
+        // First the rows, then the folder: a file that another node finishes meanwhile is not taken for vanished.
+        let begun = self.door.unfinished_files().await?;
         let folder = self.folder.clone();
-        let left = blocking(move || folder.claimed()).await?;
-        self.take_all(left, stop).await?;
+        if let Some(left) = blocking(move || folder.claimed()).await? {
+            for (id, name) in begun {
+                if left.iter().all(|file| file.id != id) && !lock(&self.under_way).contains(&id) {
+                    self.give_up(id, &name).await?;
+                }
+            }
+            self.take_all(left, stop).await?;
+        }
         let (folder, mut known) = (self.folder.clone(), std::mem::take(seen));
         let (ready, known) = blocking(move || {
             let ready = folder.ready(&mut known, Instant::now())?;
@@ -147,6 +155,18 @@ impl Shared {
             Err(Away::Elsewhere) => Ok(()),
             other => other,
         }
+    }
+
+    /// The file is gone, though it was claimed: a person has to get it again.
+    async fn give_up(&self, id: i64, name: &str) -> Result<(), Away> {
+        self.door.give_up_file(id, name).await?;
+        self.counters.broken_frames.fetch_add(1, Ordering::Relaxed);
+        tracing::warn!(
+            receive_location = self.name,
+            interchange = id,
+            "A file vanished before all of it was read"
+        );
+        Ok(())
     }
 
     async fn take_one(&self, file: &Claimed) -> Result<(), Away> {

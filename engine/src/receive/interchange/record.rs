@@ -18,12 +18,28 @@ pub(super) struct Opened {
 
 pub(super) async fn is_finished(store: &Store, id: i64) -> Result<bool, Away> {
     let finished = sqlx::query_scalar!(
-        r#"SELECT finished_at IS NOT NULL AS "finished!" FROM interchange WHERE id = $1"#,
+        r#"SELECT finished_at IS NOT NULL AND code <> 'file.vanished' AS "finished!" FROM interchange WHERE id = $1"#,
         id
     )
     .fetch_optional(store.pool())
     .await?;
     Ok(finished.unwrap_or(false))
+}
+
+/// Files of a location that are not finished and that no other living node works on.
+pub(super) async fn unfinished_files(door: &Door) -> Result<Vec<(i64, String)>, Away> {
+    let (store, current) = (&door.receiver.store, door.receiver.running.load_full());
+    let source = current.directory.source(crate::directory::SourceKind::ReceiveLocation, &door.name);
+    let rows = sqlx::query!(
+        "SELECT id, name FROM interchange i
+          WHERE source = $1 AND finished_at IS NULL AND name <> ''
+            AND (node = $2 OR node NOT IN (SELECT slot FROM node WHERE expires_at > now()))",
+        source.unwrap_or_default(),
+        store.slot()
+    )
+    .fetch_all(store.pool())
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.id, row.name)).collect())
 }
 
 /// Begins with it, or goes on with what a node that is gone, or an earlier delivery of the same frame, left undone.
@@ -57,7 +73,10 @@ pub(super) async fn open(door: &Door, whole: &Interchange) -> Result<Opened, Awa
                                        control_id, party, findings, started_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
              ON CONFLICT (id) DO UPDATE
-            SET node = excluded.node, epoch = excluded.epoch
+            SET node = excluded.node, epoch = excluded.epoch,
+                -- A file that had vanished and is there again is gone on with.
+                finished_at = CASE WHEN i.code = 'file.vanished' THEN NULL ELSE i.finished_at END,
+                code = CASE WHEN i.code = 'file.vanished' THEN '' ELSE i.code END
           WHERE i.node = excluded.node OR i.node NOT IN (SELECT slot FROM node WHERE expires_at > now())
          RETURNING i.checked, i.code",
         whole.id,
