@@ -1,9 +1,12 @@
 //! What is broken on purpose: nodes, the database under them, the network between, the disk below. After each test what
 //! senders were promised is compared with what the database holds and what receivers got.
 //!
+//! `ORDERLY_BATCH_MESSAGES` measures a batch file of so many messages (100,000 is the most that one may hold).
+//!
 //! Every test prints its seed; `ORDERLY_FAILURE_SEED` replays it, `ORDERLY_FAILURE_ROUNDS` makes the tests as many times
 //! longer as it says (1).
 
+mod batches;
 mod copies;
 mod database;
 mod nodes;

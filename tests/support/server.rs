@@ -203,12 +203,15 @@ impl Drop for Server {
     }
 }
 
-/// The program beside the test binary.
+/// The program beside the test binary, or the one that `ORDERLY_TEST_PROGRAM` names: a release build to measure.
 ///
 /// # Errors
 ///
 /// When it is not built.
 pub fn program() -> anyhow::Result<PathBuf> {
+    if let Some(program) = std::env::var_os("ORDERLY_TEST_PROGRAM") {
+        return Ok(program.into());
+    }
     let test = std::env::current_exe()?;
     let folder =
         test.parent().and_then(Path::parent).context("a test binary lies in target/<profile>/deps")?;
