@@ -1,6 +1,7 @@
 //! Maps: messages in, one message out (rules-language.md, section 8).
 
 mod build;
+mod places;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,6 +29,7 @@ use crate::value::{Type, Value};
 use crate::yaml::{Codes, Keys, Span};
 
 pub(crate) use build::{Out, register};
+use places::Target;
 
 /// A compiled map.
 pub(crate) struct RhaiMap {
@@ -72,10 +74,12 @@ pub(crate) fn compile(
     keys.finish(problems);
     let (mut structure, mut version) = (None, None);
     if let Some(out) = out {
-        structure = out.require_text("structure", problems).map(|text| text.value);
-        version = out.text("version", problems).map(|text| text.value);
+        structure = out.require_text("structure", problems);
+        version = out.text("version", problems);
         out.finish(problems);
     }
+    let copy = start == Some("copy");
+    let target = structure.as_ref().and_then(|name| Target::of(name, version.as_ref(), copy, problems));
     let name = name?;
     if name.value != stem {
         problems.error("R01", name.span, format!("`{}` stands in a file called `{stem}`", name.value));
@@ -111,7 +115,11 @@ pub(crate) fn compile(
     let mut checker = Checker::new(&world, Mode::Map, names, problems);
     checker.walk(&ast);
     let uses = checker.uses;
-    if ast.statements().iter().all(|statement| matches!(statement, Stmt::Noop(_))) && start != Some("copy") {
+    if let Some(target) = &target {
+        let inputs: Vec<&str> = inputs.keys().map(String::as_str).collect();
+        target.check(&ast, &inputs, problems);
+    }
+    if ast.statements().iter().all(|statement| matches!(statement, Stmt::Noop(_))) && !copy {
         problems.error("R13", Span::at(1, 1, 1), "the map does nothing");
     }
     if problems.has_errors() {
@@ -123,9 +131,9 @@ pub(crate) fn compile(
         owner: owner?.value,
         file: file.to_owned(),
         inputs,
-        structure: structure?,
-        version,
-        copy: start == Some("copy"),
+        structure: structure?.value,
+        version: version.map(|version| version.value),
+        copy,
         as_of_message: as_of == Some("message"),
         ast,
         uses,
