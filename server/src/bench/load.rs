@@ -71,10 +71,19 @@ pub(crate) struct Load {
     pub(crate) rate: Option<f64>,
 }
 
-/// Sends and waits for the last answers.
+/// Sends and waits for the last answers, all on one thread of its own: the load must not cost more than it has to.
 ///
 /// `run` makes the control ids of this run unlike those of any other.
 pub(crate) async fn generate(address: &str, run: &str, load: Load) -> anyhow::Result<Measured> {
+    let (address, run) = (address.to_owned(), run.to_owned());
+    let generator = tokio::task::spawn_blocking(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(send_all(&address, &run, load))
+    });
+    generator.await?
+}
+
+async fn send_all(address: &str, run: &str, load: Load) -> anyhow::Result<Measured> {
     let started = Instant::now();
     let mut tasks = Vec::with_capacity(load.connections);
     for connection in 0..load.connections {
@@ -82,8 +91,10 @@ pub(crate) async fn generate(address: &str, run: &str, load: Load) -> anyhow::Re
         tasks.push(tokio::spawn(async move { converse(&address, &run, connection, started, load).await }));
     }
     let mut latencies = Vec::new();
+    let deadline = tokio::time::Instant::from_std(started) + load.duration + ANSWER_TIMEOUT;
     for task in tasks {
-        latencies.append(&mut task.await??);
+        let answered = tokio::time::timeout_at(deadline, task);
+        latencies.append(&mut answered.await.context("no acknowledgment within 30 s")???);
     }
     let elapsed = started.elapsed();
     Ok(Measured { messages: latencies.len() as u64, elapsed, latencies: Latencies::new(latencies) })
@@ -117,9 +128,7 @@ async fn converse(
         frame.extend_from_slice(result_message(&control, patient).as_bytes());
         frame.extend_from_slice(&[FRAME_END, b'\r']);
         stream.write_all(&frame).await?;
-        let length = tokio::time::timeout(ANSWER_TIMEOUT, read_frame(&mut stream, &mut buffer))
-            .await
-            .context("no acknowledgment within 30 s")??;
+        let length = read_frame(&mut stream, &mut buffer).await?;
         latencies.push(sent.elapsed());
         check_answer(&buffer[..length], &control)?;
     }
@@ -220,30 +229,19 @@ impl Arrivals {
 }
 
 impl Sink {
-    /// Listens at `address`.
+    /// Listens at `address`, on a thread of its own.
     pub(crate) async fn open(address: &str) -> anyhow::Result<Self> {
         let listener =
-            TcpListener::bind(address).await.with_context(|| format!("could not listen on {address}"))?;
+            std::net::TcpListener::bind(address).with_context(|| format!("could not listen on {address}"))?;
+        listener.set_nonblocking(true)?;
         let address = listener.local_addr()?.to_string();
         let arrivals = Arc::new(Arrivals::default());
         let stop = CancellationToken::new();
         let (counter, stopped) = (arrivals.clone(), stop.clone());
-        tokio::spawn(async move {
-            loop {
-                tokio::select! {
-                    () = stopped.cancelled() => return,
-                    accepted = listener.accept() => {
-                        let Ok((stream, _)) = accepted else { continue };
-                        let (counter, stopped) = (counter.clone(), stopped.clone());
-                        tokio::spawn(async move {
-                            tokio::select! {
-                                () = stopped.cancelled() => {}
-                                _ = take_all(stream, counter) => {}
-                            }
-                        });
-                    }
-                }
-            }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        std::thread::spawn(move || {
+            let served = runtime.block_on(stopped.run_until_cancelled(accept_all(listener, counter)));
+            served.unwrap_or(Ok(()))
         });
         Ok(Self { address, arrivals, stop })
     }
@@ -262,21 +260,31 @@ impl Sink {
     }
 }
 
+async fn accept_all(listener: std::net::TcpListener, arrivals: Arc<Arrivals>) -> anyhow::Result<()> {
+    let listener = TcpListener::from_std(listener)?;
+    loop {
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        tokio::spawn(take_all(stream, arrivals.clone()));
+    }
+}
+
 async fn take_all(mut stream: TcpStream, arrivals: Arc<Arrivals>) -> anyhow::Result<()> {
     stream.set_nodelay(true)?;
     let mut buffer = Vec::with_capacity(16 * 1024);
+    let mut answer = Vec::with_capacity(256);
     loop {
         if stream.read_buf(&mut buffer).await? == 0 {
             return Ok(());
         }
         while let Some(end) = buffer.iter().position(|byte| *byte == FRAME_END) {
-            let control = field(&buffer[..end], 9).unwrap_or_default().to_vec();
-            let mut answer = b"\x0bMSH|^~\\&|SINK|BENCH|ORDERLY|BENCH|20260301101500||ACK^R01|S".to_vec();
-            answer.extend_from_slice(&control);
+            let control = field(&buffer[..end], 9).unwrap_or_default();
+            arrivals.note(control);
+            answer.clear();
+            answer.extend_from_slice(b"\x0bMSH|^~\\&|SINK|BENCH|ORDERLY|BENCH|20260301101500||ACK^R01|S");
+            answer.extend_from_slice(control);
             answer.extend_from_slice(b"|P|2.5.1\rMSA|AA|");
-            answer.extend_from_slice(&control);
+            answer.extend_from_slice(control);
             answer.extend_from_slice(b"\r\x1c\r");
-            arrivals.note(&control);
             stream.write_all(&answer).await?;
             let next = (end + 2).min(buffer.len());
             buffer.drain(..next);

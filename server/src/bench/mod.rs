@@ -24,6 +24,8 @@ const SITE: [(&str, &str); 3] = [
     ("orchestrations/bench.yaml", include_str!("../../../sites/bench/orchestrations/bench.yaml")),
     ("rules/policies/bench.rhai", include_str!("../../../sites/bench/rules/policies/bench.rhai")),
 ];
+/// Segments of the write-ahead log that are there before the first message, as in a server that has run for a while.
+const LOG_SEGMENTS: u32 = 40;
 const READY_WITHIN: Duration = Duration::from_secs(30);
 const DRAINED_WITHIN: Duration = Duration::from_secs(120);
 
@@ -40,6 +42,7 @@ pub(crate) async fn run(options: &cli::Bench) -> anyhow::Result<()> {
     let folder = tempfile::Builder::new().prefix("orderly-bench").tempdir_in("/tmp")?;
     std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
     let postgres = PrivatePostgres::start(folder.path())?;
+    postgres.make_log_segments(LOG_SEGMENTS).await?;
     let result = measure(options, duration, folder.path(), &postgres).await;
     postgres.stop()?;
     result
@@ -127,6 +130,8 @@ struct Row {
     delivered_per_second: f64,
     engine_us: f64,
     postgres_us: f64,
+    /// Of this process: generator and sink.
+    outside_us: f64,
     wal_bytes: f64,
 }
 
@@ -167,6 +172,7 @@ impl Bench<'_> {
             batches: [per_block(0), of_flow(1), of_flow(2)],
             delivered_per_second: messages / elapsed.as_secs_f64(),
             engine_us: (after.engine - before.engine).as_secs_f64() * 1e6 / messages,
+            outside_us: (after.outside - before.outside).as_secs_f64() * 1e6 / messages,
             postgres_us: (after.postgres - before.postgres).as_secs_f64() * 1e6 / messages,
             wal_bytes: as_float(after.wal - before.wal) / messages,
             acknowledged,
@@ -177,13 +183,14 @@ impl Bench<'_> {
 impl Row {
     fn print_head() {
         println!(
-            "{:<20} {:>10} {:>16} {:>16} {:>9} {:>11} {:>9} {:>8} {:>11}",
+            "{:<20} {:>10} {:>16} {:>16} {:>9} {:>11} {:>10} {:>9} {:>8} {:>11}",
             "",
             "messages/s",
             "ACK p50, p99 ms",
             "arrived p50, p99",
             "engine us",
             "Postgres us",
+            "outside us",
             "WAL bytes",
             "of limit",
             "batch"
@@ -196,11 +203,12 @@ impl Row {
             format!("{:.2} {:.2}", milliseconds(50), milliseconds(99))
         };
         println!(
-            "{name:<20} {per_second:>10.0} {:>16} {:>16} {:>9.0} {:>11.0} {:>9.0} {:>7.0}% {:>11}",
+            "{name:<20} {per_second:>10.0} {:>16} {:>16} {:>9.0} {:>11.0} {:>10.0} {:>9.0} {:>7.0}% {:>11}",
             times(&self.acknowledged.latencies),
             times(&self.arrived),
             self.engine_us,
             self.postgres_us,
+            self.outside_us,
             self.wal_bytes,
             100.0 * per_second / limit,
             self.batches.map(|rows| format!("{rows:.0}")).join("/"),
@@ -211,6 +219,7 @@ impl Row {
 struct Usage {
     engine: Duration,
     postgres: Duration,
+    outside: Duration,
     wal: u64,
     /// Transactions that received, orchestrated and delivered: each wrote one block.
     blocks: [u64; 3],
@@ -238,6 +247,7 @@ impl Usage {
         Ok(Self {
             blocks,
             engine: process::cpu_of(server.id()),
+            outside: process::cpu_of(std::process::id()),
             postgres: process::cpu_of_tree(postgres.process_id()?),
             wal: wal.unsigned_abs(),
         })
