@@ -48,11 +48,12 @@ BEGIN
             + ensure_partition('tracking', 'tracking_' || to_char(v_day AT TIME ZONE 'UTC', 'YYYYMMDD'),
                 v_day::text, (v_day + interval '1 day')::text)::integer;
     END LOOP;
-    FOR n IN -1 .. p_hours LOOP
-        v_hour := (date_trunc('hour', p_now AT TIME ZONE 'UTC') + n * interval '1 hour') AT TIME ZONE 'UTC';
+    -- Six hours each: a generic plan locks every partition of work at each probe, so they are few.
+    FOR n IN -1 .. ceil(p_hours / 6.0)::integer LOOP
+        v_hour := date_bin('6 hours', p_now, timestamptz '2025-01-01 00:00:00+00') + n * interval '6 hours';
         v_made := v_made
             + ensure_partition('work', 'work_' || to_char(v_hour AT TIME ZONE 'UTC', 'YYYYMMDDHH24'),
-                v_hour::text, (v_hour + interval '1 hour')::text)::integer;
+                v_hour::text, (v_hour + interval '6 hours')::text)::integer;
     END LOOP;
     RETURN v_made;
 END $$;
@@ -63,7 +64,7 @@ COMMENT ON FUNCTION ensure_partitions IS 'Makes the partitions of message, dupli
 CREATE FUNCTION append_work(
     p_now      timestamptz,
     p_lane     integer[],     -- each lane once, ascending
-    p_hint     timestamptz[], -- per lane: not after its newest row, less five minutes; -infinity when unknown
+    p_hint     timestamptz[], -- the first counts: not after the newest row of any of the lanes, less five minutes
     p_place    integer[],     -- per row: index in p_lane
     p_number   integer[],     -- per row: 1, 2, .. within its lane
     p_kind     smallint[],
@@ -86,7 +87,7 @@ BEGIN
 
     -- Both bounds on created_at, and both plain parameters, so that a generic plan visits one or two partitions and not
     -- all that are kept and were made ahead.
-    v_since := (SELECT min(h) FROM unnest(p_hint) AS h);
+    v_since := p_hint[1];
     v_until := p_now + interval '5 minutes';
     SELECT array_agg(coalesce((
                SELECT w.sequence

@@ -13,7 +13,7 @@ BEGIN
           JOIN pg_class c ON c.oid = i.inhrelid
          WHERE i.inhparent = 'work'::regclass
            AND c.relname ~ '^work_[0-9]{10}$'
-           AND to_timestamp(substr(c.relname, 6) || '+00', 'YYYYMMDDHH24TZH') + interval '1 hour'
+           AND to_timestamp(substr(c.relname, 6) || '+00', 'YYYYMMDDHH24TZH') + interval '6 hours'
                <= p_now - p_keep_hours * interval '1 hour'
          ORDER BY c.relname
     LOOP
@@ -43,7 +43,7 @@ BEGIN
     END LOOP;
     RETURN NULL;
 END $$;
-COMMENT ON FUNCTION drop_passed_work IS 'Drops the oldest hour of work that every lane has consumed, with the ranges that led there, and raises the bases of the lanes. One a call, so that its locks are short; null when there is none.';
+COMMENT ON FUNCTION drop_passed_work IS 'Drops the oldest partition of work (six hours) that every lane has consumed, with the ranges that led there, and raises the bases of the lanes. One a call, so that its locks are short; null when there is none.';
 
 CREATE FUNCTION drop_passed_keys(p_now timestamptz) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public SET lock_timeout = '2s' AS $$

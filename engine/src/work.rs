@@ -258,7 +258,8 @@ impl Columns {
             entry.0 = i32::try_from(place + 1).unwrap_or(i32::MAX);
             columns.lane.push(*lane);
             // Any older instant is correct; a lane nobody heard of is looked for in all partitions.
-            columns.hint.push(newest(*lane).map_or(DateTime::UNIX_EPOCH, |at| at - TimeDelta::minutes(5)));
+            let hint = newest(*lane).map_or(DateTime::UNIX_EPOCH, |at| at - TimeDelta::minutes(5));
+            columns.hint = vec![columns.hint.first().map_or(hint, |oldest| hint.min(*oldest))];
         }
         for row in work {
             let entry = counts.entry(row.lane).or_default();
