@@ -295,6 +295,9 @@ impl Builder {
         let types = version.map(4);
         for at in 0..types.count {
             let row = self.row(Row(types.value(at)));
+            if text(types.key(at)) == "TS" {
+                self.time_of(row);
+            }
             self.facts.types.push((text(types.key(at)), row));
         }
         let segments = version.map(3);
@@ -320,6 +323,15 @@ impl Builder {
         self.facts.checks.extend(checks);
         self.known_rows.push((row.0, number));
         number
+    }
+
+    /// Versions before 2.5 call the time in a time stamp a text, and say in prose what a time is.
+    fn time_of(&mut self, row: u16) {
+        let (start, _) = self.facts.rows[usize::from(row)];
+        if let Some(time) = self.facts.checks.get_mut(start as usize) {
+            time.form = Form::Moment;
+            time.flags.set(Flags::CODED, false);
+        }
     }
 
     fn check(&mut self, element: Option<Element>) -> Check {

@@ -350,7 +350,12 @@ impl<'m, 'r> Walk<'_, 'm, 'r, '_> {
         }
         let Some(text) = self.text(leaf) else { return };
         if let Some(what) = value::lacks(kind.form, &text) {
-            let text = format!("type {} asks for {what}", self.rules.datatype_name(kind));
+            // Before version 2.5 the time of a time stamp is called a text.
+            let name = match (kind.form, self.rules.datatype_name(kind)) {
+                (Form::Moment, "ST") => "TS",
+                (_, name) => name,
+            };
+            let text = format!("type {name} asks for {what}");
             self.find_of(kind, Class::Datatype, 102, text);
         }
         if !looked_up || self.rules.codes(codes).contains(&text) {

@@ -91,6 +91,22 @@ fn fields_are_checked_by_type_table_and_presence() {
     check(&adt(&A01.replace("PID|1|", "PID|x|")), &["PID-1 102"]);
     check(&adt(&A01.replace("19800229", "19810229")), &["PID-7.1 102"]);
     check(&adt(&A01.replace("19800229", "1980")), &[]);
+    for version in ["2.3", "2.3.1", "2.4"] {
+        let message = adt(A01).replace("|2.5", &format!("|{version}"));
+        let found = |born: &str| {
+            let message = Message::parse(message.replace("19800229", born)).unwrap();
+            let found = validate(&message, &Validation::default());
+            found
+                .into_iter()
+                .filter(|one| one.path.starts_with("PID-7"))
+                .map(|one| format!("{} {}", one.path, one.text))
+                .collect::<Vec<_>>()
+        };
+        let wrong = found("29.02.1980");
+        assert!(wrong.len() == 1 && wrong[0].contains("PID-7"), "{version}: {wrong:?}");
+        assert!(wrong[0].contains("TS asks for a date or time that exists"), "{wrong:?}");
+        assert_eq!(found("19800229"), Vec::<String>::new(), "{version}");
+    }
     check(&adt(&A01.replace("|F\r", "|Q\r")), &["PID-8 103"]);
     check(&adt(&A01.replace("70001^^^NORTH^MR", "")), &["PID-3 101"]);
     check(&adt(&A01.replace("19800229", "\"\"")), &[]);
