@@ -23,7 +23,7 @@ use crate::configuration::{
 use crate::current::{Current, Running};
 use crate::directory::SourceKind;
 use crate::ids::MessageId;
-use crate::message_box::fault::{self, Fault};
+use crate::message_box::fault;
 use crate::message_box::{
     self, DuplicateKey, Error, Incoming, MessageBox, Published, Refusal, Route, Settles,
 };
@@ -32,6 +32,7 @@ use crate::pipeline::resolve_party::Resolved;
 use crate::pipeline::{decode, disassemble, parse, promote, resolve_party, validate};
 use crate::store::Store;
 use crate::tracking::{Detail, Found};
+use crate::work;
 use chrono::{DateTime, FixedOffset, Utc};
 use orderly_hl7::acknowledge::{AckCode, read_answer, unreadable_finding};
 use orderly_hl7::{Class, Finding, Header, Message, Severity};
@@ -314,16 +315,16 @@ fn routes(arrival: &Arrival<'_>, known: &Known) -> Vec<Route> {
 /// Who takes the report of a message that is refused or that nobody takes.
 fn reports(arrival: &Arrival<'_>, known: &Known, code: &str) -> Vec<Route> {
     let refused = known.refusal.is_some();
-    let fault = Fault {
-        code,
-        step: if refused { "receive" } else { "route" },
-        port: &arrival.port.name,
-        party: known.party.as_deref().unwrap_or_default(),
-        class: if refused { "refused" } else { "not_routed" },
+    let fault = work::Fault {
+        code: code.to_owned(),
+        step: if refused { "receive" } else { "route" }.to_owned(),
+        port: arrival.port.name.clone(),
+        party: known.party.clone().unwrap_or_default(),
+        class: if refused { "refused" } else { "not_routed" }.to_owned(),
     };
     let source = source_key(arrival, known.party.as_deref());
     let place = message_box::Arrival { message: arrival.id, order_source: &source };
-    fault::routes(arrival.current, &known.properties, fault, place)
+    fault::routes(arrival.current, &known.properties, &fault, place)
 }
 
 /// Why a message without subscribers is kept for a person. An ACK that nobody asked for is only tracked.

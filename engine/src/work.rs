@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use orderly_rules::Properties;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{InstanceId, MessageId};
@@ -153,6 +154,48 @@ pub struct Subscribed {
     pub taken_elsewhere: bool,
     /// Configuration whose subscription matched.
     pub config_version: i64,
+    /// Set where it is the report of a failure, which is rare.
+    pub fault: Option<Box<Fault>>,
+}
+
+/// What failed, where and how, as who subscribes to failures reads it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    /// Stable code, as in `parked.code`.
+    pub code: String,
+    /// `receive`, `route`, `send`.
+    pub step: String,
+    /// Receive port or send port.
+    pub port: String,
+    /// Party on the other side.
+    pub party: String,
+    /// `refused`, `not_routed`, `delivery`.
+    pub class: String,
+}
+
+impl Fault {
+    /// What the properties of a report say; none for an ordinary message.
+    pub(crate) fn of(properties: &Properties) -> Option<Self> {
+        if properties.get("fault.code").is_empty() {
+            return None;
+        }
+        Some(Self {
+            code: properties.text("fault.code"),
+            step: properties.text("fault.step"),
+            port: properties.text("fault.port"),
+            party: properties.text("fault.party"),
+            class: properties.text("fault.class"),
+        })
+    }
+
+    /// Says it in the properties of a message.
+    pub(crate) fn promote(&self, properties: &mut Properties) {
+        properties.set("fault.code", self.code.as_str());
+        properties.set("fault.step", self.step.as_str());
+        properties.set("fault.port", self.port.as_str());
+        properties.set("fault.party", self.party.as_str());
+        properties.set("fault.class", self.class.as_str());
+    }
 }
 
 /// How an instance sends a message.

@@ -36,7 +36,7 @@ pub(crate) struct Program {
 /// The slots that a trigger sets.
 #[derive(Debug)]
 pub(crate) enum TriggerSlots {
-    Receive { slot: Slot },
+    Receive { slot: Slot, fault: Option<Slot> },
     Called { inputs: IndexMap<String, (Slot, Type)> },
 }
 

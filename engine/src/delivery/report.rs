@@ -4,8 +4,8 @@ use super::SendWork;
 use super::batch::{Batch, Context};
 use crate::configuration::SendPort;
 use crate::message_box::Arrival;
-use crate::message_box::fault::{self, Fault};
-use crate::work::NewWork;
+use crate::message_box::fault;
+use crate::work::{Fault, NewWork};
 
 impl Batch {
     /// Gives a message that failed for good to the subscribers of failures. False where there are none: then it waits
@@ -19,9 +19,15 @@ impl Batch {
         }
         let original = current.configuration.rules.promote(&work.message);
         let party = settings.and_then(|port| port.party.as_deref()).unwrap_or_default();
-        let report = Fault { code, step: "send", port: &known.name, party, class: "delivery" };
+        let report = Fault {
+            code: code.to_owned(),
+            step: "send".to_owned(),
+            port: known.name.clone(),
+            party: party.to_owned(),
+            class: "delivery".to_owned(),
+        };
         let arrival = Arrival { message: work.message_id, order_source: &known.name };
-        let routes = fault::routes(current, &original, report, arrival);
+        let routes = fault::routes(current, &original, &report, arrival);
         if routes.is_empty() {
             return false;
         }

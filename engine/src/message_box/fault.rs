@@ -5,28 +5,14 @@ use orderly_rules::Properties;
 
 use super::{Arrival, Route};
 use crate::current::Current;
-
-/// What failed, where, and how.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Fault<'a> {
-    /// Stable code, as in `parked.code`.
-    pub(crate) code: &'a str,
-    /// `receive`, `route`, `send`.
-    pub(crate) step: &'a str,
-    /// Receive port or send port.
-    pub(crate) port: &'a str,
-    /// Party on the other side.
-    pub(crate) party: &'a str,
-    /// `refused`, `not_routed`, `delivery`.
-    pub(crate) class: &'a str,
-}
+use crate::work::Fault;
 
 /// Who takes the report. What the message was is told below `orig.`; `hl7.type` and the like are not set, so that only
 /// filters that ask for faults see it.
 pub(crate) fn routes(
     current: &Current,
     original: &Properties,
-    fault: Fault<'_>,
+    fault: &Fault,
     arrival: Arrival<'_>,
 ) -> Vec<Route> {
     if !current.subscriptions.takes_faults() {
@@ -38,10 +24,12 @@ pub(crate) fn routes(
             properties.add(&format!("orig.{name}"), value.clone());
         }
     }
-    properties.set("fault.code", fault.code);
-    properties.set("fault.step", fault.step);
-    properties.set("fault.port", fault.port);
-    properties.set("fault.party", fault.party);
-    properties.set("fault.class", fault.class);
+    fault.promote(&mut properties);
+    // Orchestrations listen at receive ports: a failure at one is for those who do so there. What fails on its way out
+    // knows none.
+    let came_by = original.text("port.name");
+    if !came_by.is_empty() {
+        properties.set("port.name", came_by);
+    }
     current.routes(&properties, arrival)
 }

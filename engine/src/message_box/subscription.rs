@@ -194,6 +194,7 @@ impl SubscriptionIndex {
             return;
         }
         let Some(subscriber) = directory.subscriber_by_id(entry.subscriber) else { return };
+        let fault = work::Fault::of(properties).map(Box::new);
         let mut keys: Vec<Option<CorrelationKey>> = match set {
             Some(set) => correlation_keys(definition, set, properties).into_iter().map(Some).collect(),
             None => Vec::new(),
@@ -217,6 +218,7 @@ impl SubscriptionIndex {
                 correlation: key.map(|key| (key.set.clone(), key.hash())),
                 taken_elsewhere: false,
                 config_version: self.config_version,
+                fault: fault.clone(),
             };
             merge(routes, entry.subscriber, subscriber.lane_of(place), place, subscribed);
         }

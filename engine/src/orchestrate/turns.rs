@@ -22,7 +22,7 @@ use crate::notice::Notice;
 use crate::parked::{self, NewParked};
 use crate::store::{Error, Store};
 use crate::tracking::{Detail as TrackDetail, Entry, Kind as TrackKind};
-use crate::work::{Command, Detail, Kind, NewWork, Subscribed};
+use crate::work::{self, Command, Detail, Kind, NewWork, Subscribed};
 
 /// Why an item cannot be part of its batch.
 pub(super) enum Trouble {
@@ -175,7 +175,15 @@ impl<'a> Batch<'a> {
             return Ok(());
         }
         if let Some(trigger) = subscribed.activates {
-            return self.activate(item, subscriber, usize::from(trigger), message, connection).await;
+            return self
+                .activate(
+                    item,
+                    subscriber,
+                    (usize::from(trigger), subscribed.fault.as_deref()),
+                    message,
+                    connection,
+                )
+                .await;
         }
         self.nobody_waits(item, subscriber, subscribed);
         Ok(())
@@ -185,7 +193,7 @@ impl<'a> Batch<'a> {
         &mut self,
         item: &Item,
         subscriber: i32,
-        trigger: usize,
+        (trigger, fault): (usize, Option<&work::Fault>),
         message: MessageValue,
         connection: &mut PgConnection,
     ) -> Result<(), Trouble> {
@@ -198,10 +206,13 @@ impl<'a> Batch<'a> {
             let enlisted = live.configuration.orchestrations.get(&live.name);
             enlisted.is_some_and(|enlisted| !enlisted.definition.sets().is_empty())
         });
-        let properties = match message.message.as_ref().filter(|_| opens) {
+        let mut properties = match message.message.as_ref().filter(|_| opens) {
             Some(content) => properties_of(&self.current.configuration, content),
             None => Properties::new(),
         };
+        if let Some(fault) = fault {
+            fault.promote(&mut properties);
+        }
         let event = Event::Activate { trigger, message, properties };
         self.run(id, event, "message", Some(MessageId(item.subject)), connection).await
     }

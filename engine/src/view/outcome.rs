@@ -352,7 +352,8 @@ impl Facts {
         if let Some(what) = self.batch {
             return (Outcome::Waiting, what.to_owned());
         }
-        if self.replaced {
+        // Refused at the door, and whoever subscribes to failures made another message of it.
+        if self.replaced || (self.at_the_door && !self.made.is_empty()) {
             return (Outcome::Replaced, "a copy was sent instead".to_owned());
         }
         if self.terminated {

@@ -8,7 +8,7 @@ use orderly_rules::yaml::{Keys, Kind, Node};
 use super::names::{Env, Secrecy};
 use super::{CODES, Compiler, entries};
 use crate::definition::{Subscription, Trigger};
-use crate::program::{Opens, OpensFrom, TriggerSlots};
+use crate::program::{Opens, OpensFrom, Slot, TriggerSlots};
 
 const TRIGGERS: &[&str] = &["receive", "called", "batch", "schedule", "manual"];
 
@@ -79,10 +79,12 @@ impl Compiler<'_> {
         }
         let Some(name) = name else {
             keys.get("opens");
+            keys.get("fault");
             keys.finish(&mut self.problems);
             return;
         };
         let slot = self.introduce(&name.value, name.span, Type::Message(None), Secrecy::Secret);
+        let fault = self.fault(&keys, filter.as_ref());
         let opens = self.opens(&keys);
         keys.finish(&mut self.problems);
         let mut sets = Vec::new();
@@ -108,7 +110,18 @@ impl Compiler<'_> {
             accepts,
         });
         self.triggers.push(Trigger::Receive { name: name.value, port, opens: sets });
-        self.program.triggers.push(TriggerSlots::Receive { slot });
+        self.program.triggers.push(TriggerSlots::Receive { slot, fault });
+    }
+
+    /// `fault: why`: the name that says what failed, where and how. Nothing of it is of a patient.
+    fn fault(&mut self, keys: &Keys<'_>, filter: Option<&Filter>) -> Option<Slot> {
+        let name = keys.text("fault", &mut self.problems)?;
+        let asks = |filter: &Filter| filter.properties().any(|property| property.starts_with("fault."));
+        if !filter.is_some_and(asks) {
+            let text = "only a trigger whose `where` names a `fault.*` property gets reports of failures";
+            self.error("O305", name.span, text);
+        }
+        Some(self.introduce(&name.value, name.span, Type::Map, Secrecy::Clear))
     }
 
     /// `where`, which reads promoted properties only.

@@ -8,6 +8,9 @@ use crate::program::TriggerSlots;
 use crate::state::{FrameKind, Queued, WaitKind};
 use crate::{Definition, Event, Resume, Subscription, Trigger, correlation_keys};
 
+/// What a report of a failure says: the properties `fault.*`.
+const FAULT_PARTS: [&str; 5] = ["code", "step", "port", "party", "class"];
+
 impl Run<'_, '_> {
     /// Takes the event. A suspended instance keeps messages and ignores the rest until an
     /// operator resumes it.
@@ -44,8 +47,8 @@ impl Run<'_, '_> {
         if !self.state.frames.is_empty() {
             return self.incoming(message, Vec::new());
         }
-        let slot = match self.program.triggers.get(trigger) {
-            Some(TriggerSlots::Receive { slot }) => *slot,
+        let (slot, fault) = match self.program.triggers.get(trigger) {
+            Some(TriggerSlots::Receive { slot, fault }) => (*slot, *fault),
             _ => return Err(Raised::fatal("limit.exceeded", "this definition has no such trigger")),
         };
         self.state.origin = message.id;
@@ -58,6 +61,11 @@ impl Run<'_, '_> {
             }
         }
         self.state.put(slot, Value::Message(message));
+        if let Some(fault) = fault {
+            let parts = FAULT_PARTS
+                .map(|part| (part.to_owned(), Value::Text(properties.text(&format!("fault.{part}")))));
+            self.state.put(fault, Value::Map(IndexMap::from_iter(parts)));
+        }
         for (set, keys) in opened {
             self.open_keys(set, keys)?;
         }
