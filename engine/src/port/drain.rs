@@ -1,5 +1,6 @@
 //! Send ports that are drained: what waited when a person said so is sent, then they are on hold.
 
+use crate::crash_point::Point as _;
 use crate::store::{Error, Store};
 
 /// Puts drained ports on hold of which nothing waits any more that was there when they were told. Suspended work waits for
@@ -24,6 +25,7 @@ pub(super) async fn finish(store: &Store) -> Result<(), Error> {
          RETURNING p.name"
     )
     .fetch_all(store.pool())
+    .point("port: finish draining")
     .await?;
     for name in finished {
         tracing::info!(send_port = name, "Send port {name} is drained and on hold");
