@@ -1,6 +1,6 @@
 # The front door. Every target works from a clean clone on Debian or Ubuntu with a Rust toolchain.
 
-.PHONY: run test bench bench-hl7 check crash fuzz
+.PHONY: run test bench bench-hl7 check crash scenarios fuzz
 
 run: ## Build and start the demo hospital (Ctrl-C stops it; its data is kept in ./data)
 	@scripts/install.sh run
@@ -31,6 +31,11 @@ crash: ## The long crash and failure tests: KILLS=1000 SEED=1 ROUNDS=20
 	cargo build --release --locked --bin orderly
 	ORDERLY_CRASH_KILLS=$(or $(KILLS),1000) ORDERLY_CRASH_SEED=$(or $(SEED),1) cargo test --release --locked -p orderly-tests --test crash -- --nocapture
 	ORDERLY_FAILURE_ROUNDS=$(or $(ROUNDS),20) ORDERLY_FAILURE_SEED=$(or $(SEED),1) cargo test --release --locked -p orderly-tests --test failures -- --nocapture --test-threads 1
+
+scenarios: ## The acceptance scenarios with each crash point ending the server: KILLS=20 (not a release: that has no such points)
+	@scripts/install.sh run
+	cargo build --locked --bin orderly
+	ORDERLY_SCENARIO_KILLS=$(or $(KILLS),20) cargo test --locked --test scenarios -- --nocapture
 
 fuzz: ## Mutations of the kept corpus for long: SECONDS=3600 SEED=1 (the tests run them for a short time)
 	ORDERLY_FUZZ_SEED=$(or $(SEED),1) cargo run --release --locked -p orderly-fuzz --bin orderly-fuzz -- $(or $(SECONDS),3600) $(TARGETS)

@@ -8,7 +8,7 @@ use std::time::Duration;
 use fantoccini::elements::Element;
 use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
-use orderly_tests::{Northgate, PATIENCE, eventually};
+use orderly_tests::{Northgate, eventually, patience};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -200,7 +200,7 @@ impl Browser {
 
     /// Waits for something on the page; the failure tells what was there in its place.
     async fn within<T>(&self, what: &str, probe: impl AsyncFnMut() -> Option<T>) -> T {
-        match tokio::time::timeout(PATIENCE / 3, eventually(what, probe)).await {
+        match tokio::time::timeout(patience() / 3, eventually(what, probe)).await {
             Ok(found) => found,
             Err(_) => panic!("the page never {what}; it is {}:\n{}", self.path().await, self.text().await),
         }

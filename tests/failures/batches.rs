@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use orderly_hl7::mllp;
-use orderly_tests::{Database, PATIENCE, Sender, Server, doubled};
+use orderly_tests::{Database, Sender, Server, doubled, patience};
 use rand::RngExt as _;
 use sqlx::PgPool;
 use tempfile::TempDir;
@@ -104,7 +104,7 @@ impl Town {
                 (seen, since) = (now, Instant::now());
             }
             let log = || self.server().log_tail();
-            assert!(since.elapsed() < PATIENCE, "{query} stands at {now}, not {wanted}\n{}", log());
+            assert!(since.elapsed() < patience(), "{query} stands at {now}, not {wanted}\n{}", log());
             wait(u64::try_from(pause).unwrap_or(1_000)).await;
         }
     }
@@ -139,7 +139,7 @@ impl Town {
             let begun = Instant::now();
             while self.count(MOVED).await == seen && seen < 2 * messages {
                 assert!(
-                    begun.elapsed() < PATIENCE,
+                    begun.elapsed() < patience(),
                     "nothing moves behind {seen}\n{}",
                     self.server().log_tail()
                 );
@@ -267,7 +267,8 @@ async fn a_big_frame_is_sent_again_until_it_is_answered_and_is_stored_once() {
     });
     let wanted = i64::try_from(messages).expect("small");
     town.kill_in_the_middle(rounds(3), wanted, &mut random).await;
-    let answer = tokio::time::timeout(2 * PATIENCE, sending).await.expect("it is answered").expect("it runs");
+    let answer =
+        tokio::time::timeout(2 * patience(), sending).await.expect("it is answered").expect("it runs");
     let positive: Vec<&str> = answer.split('\r').filter_map(|line| line.strip_prefix("MSA|AA|")).collect();
     assert_eq!(positive.len(), messages, "seed {seed}: {}", &answer[..answer.len().min(400)]);
     assert!(

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use orderly_tests::{Cluster, Database, ReplyLoss, Traffic, eventually};
+use orderly_tests::{Cluster, Database, ReplyLoss, Traffic, clock_environment, eventually};
 use rand::RngExt as _;
 use sqlx::{Connection as _, PgConnection};
 
@@ -163,27 +163,15 @@ async fn a_full_disk_refuses_messages_and_takes_them_again_when_there_is_room() 
     drop(cluster);
 }
 
-/// Debian's libfaketime, whatever the machine.
-fn faketime() -> Option<PathBuf> {
-    let folders = std::fs::read_dir("/usr/lib").ok()?.flatten();
-    folders.map(|folder| folder.path().join("faketime/libfaketimeMT.so.1")).find(|library| library.exists())
-}
-
 /// C1: machines whose clocks are wrong, and step while messages flow.
 #[tokio::test(flavor = "multi_thread")]
 async fn clocks_that_are_wrong_and_step_change_nothing() {
-    let library = faketime().expect("libfaketime is installed (scripts/install.sh test)");
     let seed = 11;
     let clock = tempfile::NamedTempFile::new().expect("a file can be made");
     std::fs::write(clock.path(), "+1d").expect("the file can be written");
     let mut bench = Bench::start(Database::create().await, 1).await;
     let mut wrong = Node::new(bench.receiver.address()).await;
-    wrong.environment.extend([
-        ("LD_PRELOAD", library.display().to_string()),
-        ("FAKETIME_TIMESTAMP_FILE", clock.path().display().to_string()),
-        ("FAKETIME_NO_CACHE", "1".to_owned()),
-        ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
-    ]);
+    wrong.environment.extend(clock_environment(clock.path()));
     wrong.start(&bench.database).await;
     bench.nodes.push(wrong);
     let traffic = traffic(&bench, seed);

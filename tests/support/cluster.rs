@@ -16,9 +16,35 @@ pub struct Cluster {
     /// Where the data is; another place than `home` when the disk is limited.
     data: PathBuf,
     options: Vec<String>,
+    /// Its clock is moved by what stands in this file, as libfaketime reads it: `+60m`.
+    clock: Option<PathBuf>,
 }
 
 impl Cluster {
+    /// As [`Cluster::start`] with a clock that is ahead (`+60m`) and that [`Cluster::move_clock`] moves: the time of the database is that of all its
+    /// nodes.
+    ///
+    /// # Panics
+    ///
+    /// As [`Cluster::start`], and without libfaketime.
+    pub async fn start_with_clock(options: &[&str], ahead: &str) -> Self {
+        let home = Self::home();
+        let data = home.path().join("data");
+        let clock = home.path().join("clock");
+        std::fs::write(&clock, ahead).expect("a file can be written");
+        Self::make(home, data, options, Some(clock)).await
+    }
+
+    /// Sets the clock ahead of the machine's.
+    ///
+    /// # Panics
+    ///
+    /// When it has no clock of its own.
+    pub fn move_clock(&self, ahead: &str) {
+        let clock = self.clock.as_ref().expect("it was started with a clock");
+        std::fs::write(clock, ahead).expect("a file can be written");
+    }
+
     /// Makes one and starts it, with settings beside the usual ones, such as `max_wal_size=64MB`.
     ///
     /// # Panics
@@ -52,9 +78,11 @@ impl Cluster {
         assert!(run(
             "pg_basebackup",
             home.path(),
-            &["-D", &folder, "-R", "-X", "stream", "-c", "fast", "-d", &from]
+            &["-D", &folder, "-R", "-X", "stream", "-c", "fast", "-d", &from],
+            None
         ));
-        let cluster = Self { home, data, options: options.iter().map(ToString::to_string).collect() };
+        let options = options.iter().map(ToString::to_string).collect();
+        let cluster = Self { home, data, options, clock: None };
         cluster.restart().await;
         cluster
     }
@@ -68,14 +96,18 @@ impl Cluster {
     }
 
     async fn start_at(home: tempfile::TempDir, data: PathBuf, options: &[&str]) -> Self {
+        Self::make(home, data, options, None).await
+    }
+
+    async fn make(home: tempfile::TempDir, data: PathBuf, options: &[&str], clock: Option<PathBuf>) -> Self {
         if let Some(parent) = data.parent() {
             give_away(parent);
         }
         let folder = data.display().to_string();
         let arguments =
             ["-D", &folder, "-U", "orderly", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "-N"];
-        assert!(run("initdb", home.path(), &arguments), "initdb made no cluster in {folder}");
-        let cluster = Self { home, data, options: options.iter().map(ToString::to_string).collect() };
+        assert!(run("initdb", home.path(), &arguments, None), "initdb made no cluster in {folder}");
+        let cluster = Self { home, data, options: options.iter().map(ToString::to_string).collect(), clock };
         cluster.restart().await;
         cluster
     }
@@ -141,7 +173,8 @@ impl Cluster {
     /// An orderly stop that waits for nobody, as `systemctl stop` does it.
     pub fn stop(&self) {
         let folder = self.data.display().to_string();
-        let _stopped_already = run("pg_ctl", self.home.path(), &["-D", &folder, "-m", "fast", "-w", "stop"]);
+        let _stopped_already =
+            run("pg_ctl", self.home.path(), &["-D", &folder, "-m", "fast", "-w", "stop"], None);
     }
 
     /// Starts it where it is stopped, and waits until it answers.
@@ -160,7 +193,8 @@ impl Cluster {
             options.push_str(&format!(" -c {option}"));
         }
         let arguments = ["-D", &folder, "-W", "-l", "server.log", "-o", &options, "start"];
-        assert!(run("pg_ctl", self.home.path(), &arguments), "pg_ctl does not start {folder}");
+        let started = run("pg_ctl", self.home.path(), &arguments, self.clock.as_deref());
+        assert!(started, "pg_ctl does not start {folder}");
         let url = self.url("postgres");
         eventually("the server answers", async || PgConnection::connect(&url).await.ok()).await;
     }
@@ -183,7 +217,8 @@ impl Cluster {
     /// When it does not promote.
     pub fn promote(&self) {
         let folder = self.data.display().to_string();
-        assert!(run("pg_ctl", self.home.path(), &["-D", &folder, "-w", "promote"]), "the standby promotes");
+        let promoted = run("pg_ctl", self.home.path(), &["-D", &folder, "-w", "promote"], None);
+        assert!(promoted, "the standby promotes");
     }
 
     /// The last lines of its log.
@@ -261,7 +296,24 @@ fn give_away(folder: &Path) {
         .expect("the folder can be opened");
 }
 
-fn run(program: &str, folder: &Path, arguments: &[&str]) -> bool {
+/// Debian's libfaketime, whatever the machine.
+fn faketime() -> Option<PathBuf> {
+    let folders = std::fs::read_dir("/usr/lib").ok()?.flatten();
+    folders.map(|folder| folder.path().join("faketime/libfaketimeMT.so.1")).find(|library| library.exists())
+}
+
+/// What makes a process read its time from a file.
+pub fn clock_environment(clock: &Path) -> Vec<(&'static str, String)> {
+    let library = faketime().expect("libfaketime is installed (scripts/install.sh test)");
+    vec![
+        ("LD_PRELOAD", library.display().to_string()),
+        ("FAKETIME_TIMESTAMP_FILE", clock.display().to_string()),
+        ("FAKETIME_NO_CACHE", "1".to_owned()),
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
+    ]
+}
+
+fn run(program: &str, folder: &Path, arguments: &[&str], clock: Option<&Path>) -> bool {
     let mut found: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
         .map(|entries| entries.flatten().map(|entry| entry.path().join("bin")).collect())
         .unwrap_or_default();
@@ -274,6 +326,9 @@ fn run(program: &str, folder: &Path, arguments: &[&str]) -> bool {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null());
+    if let Some(clock) = clock {
+        command.envs(clock_environment(clock));
+    }
     if let Some((user, group)) = account() {
         command.uid(user).gid(group);
     }

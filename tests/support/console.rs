@@ -156,6 +156,13 @@ impl Page {
         }
     }
 
+    /// What stands in the first text area.
+    pub fn text_area(&self) -> Option<String> {
+        let inside = self.body.split("<textarea").nth(1)?.split("</textarea>").next()?;
+        // A browser leaves out the first line end.
+        Some(unescape(inside.split_once('>')?.1.trim_start_matches('\n')))
+    }
+
     /// The first link whose address begins with `start` and goes on.
     pub fn link(&self, start: &str) -> Option<String> {
         self.links(start).into_iter().next()

@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-use crate::{PATIENCE, eventually};
+use crate::{eventually, patience};
 
 /// What a receiver answers to a message; none: it stays silent.
 pub type Answering = Arc<dyn Fn(&Message) -> Option<String> + Send + Sync>;
@@ -150,7 +150,7 @@ impl Sender {
             if let Some(frame) = self.deframer.next() {
                 return Message::parse(frame.ok()?.bytes).ok();
             }
-            let length = tokio::time::timeout(PATIENCE, self.stream.read(&mut buffer))
+            let length = tokio::time::timeout(patience(), self.stream.read(&mut buffer))
                 .await
                 .expect("the server answers or closes")
                 .ok()?;

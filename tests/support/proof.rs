@@ -11,9 +11,10 @@ use crate::{Database, eventually};
 /// When the database does not answer.
 pub async fn doubled(pool: &PgPool) -> Vec<String> {
     let queries = [
-        // Half a frame is kept, too; nobody was told that it arrived, and the whole one comes after it.
+        // Half a frame is kept, too; nobody was told that it arrived, and the whole one comes after it. An answer that
+        // others get too (it has a parent) leaves again for a sender that asks again.
         "SELECT control_id || ' is stored ' || count(*) || ' times' FROM message m JOIN source s ON s.id = m.source
-          WHERE s.kind = 'receive_location' AND control_id IS NOT NULL
+          WHERE s.kind = 'receive_location' AND control_id IS NOT NULL AND m.parent IS NULL
             AND NOT EXISTS (SELECT FROM parked p WHERE p.subject = m.id AND p.code = 'frame.incomplete')
           GROUP BY control_id HAVING count(*) > 1",
         // An orchestration that moved twice for one message would have made two messages from it.
