@@ -1,4 +1,4 @@
--- What a received message settles besides being stored: awaited answers, sequence numbers, fragments. Rare and wide, so
+-- What a received message settles besides being stored: awaited answers, sequence numbers, fragments, exchanges. Rare and wide, so
 -- it comes as one JSON; the transaction that stores the message does it too.
 
 -- Sequence number protocol (HL7 v2, ch. 2: MSH-13, MSA-4): one row for each link that numbers its messages.
@@ -83,6 +83,22 @@ BEGIN
     IF v_hit <> jsonb_array_length(p_settled -> 'outcomes') THEN
         RAISE EXCEPTION 'somebody else settled it' USING ERRCODE = 'OB004';
     END IF;
+
+    INSERT INTO exchange (message_id, control_id, port, route, opened_at, due_at)
+    SELECT u.message, u.control_id, u.port, u.route, p_now, u.due_at
+      FROM jsonb_to_recordset(p_settled -> 'asked')
+           AS u(message bigint, control_id text, port text, route text, due_at timestamptz);
+    UPDATE exchange e
+       SET response = u.response,
+           closed_at = p_now,
+           returned_at = CASE WHEN e.route IS NOT NULL THEN p_now END
+      FROM jsonb_to_recordset(p_settled -> 'responses') AS u(message bigint, response bigint)
+     WHERE e.message_id = u.message
+       AND e.response IS NULL;
+    GET DIAGNOSTICS v_hit = ROW_COUNT;
+    IF v_hit <> jsonb_array_length(p_settled -> 'responses') THEN
+        RAISE EXCEPTION 'somebody else settled it' USING ERRCODE = 'OB004';
+    END IF;
     RETURN 1;
 END $$;
-COMMENT ON FUNCTION settle IS 'Closes awaited answers, moves sequence numbers, keeps and takes fragments, notes what a receiver said of messages of a batch. Raises OB004 when one of them is not as it was read. Null: nothing.';
+COMMENT ON FUNCTION settle IS 'Closes awaited answers, moves sequence numbers, keeps and takes fragments, notes what a receiver said of messages of a batch, opens and closes exchanges. Raises OB004 when one of them is not as it was read. Null: nothing.';

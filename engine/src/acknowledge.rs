@@ -164,6 +164,40 @@ impl Answers<'_> {
         acknowledge::reject_unreadable(bytes, &request)
     }
 
+    /// The application acknowledgment that somebody decided after the message was stored; none where its sender asks for
+    /// none.
+    pub fn decided(
+        &self,
+        message: &Message,
+        header: &Header,
+        code: AckCode,
+        text: &str,
+        findings: Vec<Finding>,
+    ) -> Option<Ack> {
+        // A record of `mode: application` says by that alone that it wants one; a message may ask for less.
+        let said = AckWhen::from_code(&header.application_ack);
+        let said = said.filter(|_| self.settings.conflict == AckConflict::MessageWins);
+        let wanted = said.is_none_or(|when| is_wanted(when, code.is_positive()));
+        let verdict = match code.is_positive() {
+            true => Verdict::Accepted,
+            false => Verdict::Rejected(findings),
+        };
+        wanted.then(|| {
+            let mut request = self.request(code);
+            request.control_id.push('A');
+            self.fill(&mut request, &verdict);
+            text.clone_into(&mut request.text);
+            request.echo_software = self.settings.echo_software;
+            Ack { code, bytes: acknowledge::acknowledge(message, &request).bytes().to_vec() }
+        })
+    }
+
+    /// To a question whose response did not come in time; `text` says from whom, without anything of a patient.
+    pub fn unanswered(&self, message: &Message, text: &str) -> Ack {
+        let told = Finding { text: text.to_owned(), ..internal_error() };
+        self.build(message, AckCode::AE, &Verdict::OutOfSequence(vec![told]), true)
+    }
+
     fn build(&self, message: &Message, code: AckCode, verdict: &Verdict, second: bool) -> Ack {
         let mut request = self.request(code);
         if second {
@@ -173,9 +207,15 @@ impl Answers<'_> {
             request.answers = Some(first.clone());
         }
         request.echo_software = self.settings.echo_software && !code.is_accept();
+        self.fill(&mut request, verdict);
+        Ack { code, bytes: acknowledge::acknowledge(message, &request).bytes().to_vec() }
+    }
+
+    /// What the verdict adds.
+    fn fill(&self, request: &mut AckRequest, verdict: &Verdict) {
         match verdict {
             Verdict::Accepted => {}
-            Verdict::Refused(_) if code.is_positive() => {}
+            Verdict::Refused(_) if request.code.is_positive() => {}
             Verdict::Refused(findings) | Verdict::Rejected(findings) | Verdict::OutOfSequence(findings) => {
                 request.findings.clone_from(findings);
                 if let Some(worst) = findings.iter().find(|finding| finding.severity == Severity::Error) {
@@ -190,7 +230,6 @@ impl Answers<'_> {
                 request.findings = vec![internal_error()];
             }
         }
-        Ack { code, bytes: acknowledge::acknowledge(message, &request).bytes().to_vec() }
     }
 
     fn request(&self, code: AckCode) -> AckRequest {

@@ -3,6 +3,7 @@
 //! A batch is loaded in bulk, moved in memory by pure turns, and committed with everything the turns asked for. When a
 //! batch cannot be committed, halves of it are tried; what fails alone is parked for a person, the rest goes on.
 
+mod acknowledgments;
 mod commit;
 mod effects;
 mod inputs;

@@ -481,21 +481,22 @@ pub struct Outside {
 /// Fails when the database does. A location that cannot be opened is logged and tried again.
 pub async fn start(engine: &crate::engine::Engine, data: PathBuf) -> Result<Outside, Error> {
     let running = engine.running();
-    let awaited = crate::receive::Awaited::default();
     let tasks: TaskTracker = engine.tasks().clone();
     let receiver = Receiver {
         store: engine.store().clone(),
         running: Arc::clone(running),
         message_box: engine.message_box().clone(),
-        awaited: awaited.clone(),
+        awaited: crate::receive::Awaited::default(),
+        askers: crate::receive::Askers::default(),
         tasks: tasks.clone(),
     };
+    tasks.spawn(receiver.clone().keep_exchanges(engine.stopping().clone()));
     let send_ports = SendPorts::new(engine.store().clone(), engine.message_box().clone(), data.clone());
     let senders = crate::send::Senders {
         deliveries: engine.deliveries().clone(),
         running: Arc::clone(running),
         ports: send_ports.clone(),
-        awaited,
+        receiver: receiver.clone(),
         clock: engine.store().clock().clone(),
         tasks: tasks.clone(),
         stop: engine.stopping().clone(),

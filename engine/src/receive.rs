@@ -4,12 +4,17 @@
 mod answer;
 mod awaited;
 mod careful;
+mod commit_of_ack;
+mod exchange;
 mod fragments;
 mod generated;
 pub(crate) mod interchange;
 mod keep;
+mod made;
 
 pub use awaited::{Awaited, Heard};
+pub(crate) use commit_of_ack::Committed;
+pub use exchange::Askers;
 pub(crate) use fragments::give_up_old;
 pub(crate) use interchange::BATCH_TYPE;
 
@@ -47,6 +52,7 @@ pub struct Receiver {
     pub(crate) running: Running,
     pub(crate) message_box: MessageBox,
     pub(crate) awaited: Awaited,
+    pub(crate) askers: Askers,
     pub(crate) tasks: TaskTracker,
 }
 
@@ -164,11 +170,18 @@ impl Door {
         };
         let mut incoming = self.incoming(&known, arrival, routes, composed.code);
         incoming.settles.attached = self.generated(&known, &composed, arrival, arrival.id);
+        let asked = exchange::opened(&known, arrival);
+        incoming.settles.rows.asked.extend(asked.clone());
+        let (id, later) = (arrival.id, exchange::is_answered_later(&known, arrival.port));
         let door = self.again(arrival);
         let routed = is_routed(&known, arrival.peer);
         self.submit(incoming, arrival, move |published| match published {
             // The sender may forget the message once it reads this. Nothing answers before the commit.
-            Ok(Published::Stored | Published::Taken) => reply.answer(composed.answer(routed)),
+            Ok(Published::Stored | Published::Taken) => match asked {
+                Some(asked) => door.receiver().asked(&asked, composed, routed, reply),
+                None if later => door.receiver().askers.keep(id, composed, reply),
+                None => reply.answer(composed.answer(routed)),
+            },
             Ok(Published::Repeat { first, same_content }) => door.repeated(known, first, same_content, reply),
             Err(error) => reply.not_stored(door.not_stored(&error, &known)),
         })
@@ -369,6 +382,10 @@ fn compose(known: &Known, arrival: &Arrival<'_>, id: MessageId) -> Composed {
     let mut answers = answers(&known.inbound, known.party.as_deref(), &control_id, arrival, id);
     if known.inbound.sequence == SequenceRule::Echo {
         answers.expected_sequence = careful::number_of(&known.message);
+    }
+    if exchange::asks(known, arrival.port).is_some() {
+        // What was asked for is the response; that the question is stored is all that can be said before.
+        answers.part = Part::Earlier;
     }
     answers.to(&known.message, &known.header, &known.verdict)
 }

@@ -7,19 +7,21 @@ pub mod breaker;
 mod exchange;
 mod file;
 mod intent;
+mod numbered;
 mod port;
 mod verdict;
 
 pub use port::{PortActivity, SendPorts};
 
 use crate::clock::Clock;
-use crate::configuration::SendPort;
+use crate::configuration::{Order, SendPort};
 use crate::current::Running;
 use crate::delivery::{Deliveries, Outcome, SendLane, SendWork};
-use crate::pipeline::assemble::{self, Unwritable};
-use crate::receive::Awaited;
+use crate::pipeline::assemble::{self, Assembled, Unwritable};
+use crate::receive::Receiver;
 use backup::SecondWay;
 use breaker::{Opened, Permission};
+use chrono::{DateTime, Utc};
 use exchange::Exchanged;
 use port::Port;
 use std::sync::Arc;
@@ -37,7 +39,7 @@ pub struct Senders {
     pub(crate) deliveries: Deliveries,
     pub(crate) running: Running,
     pub(crate) ports: SendPorts,
-    pub(crate) awaited: Awaited,
+    pub(crate) receiver: Receiver,
     pub(crate) clock: Clock,
     pub(crate) tasks: TaskTracker,
     pub(crate) stop: CancellationToken,
@@ -123,9 +125,23 @@ impl Senders {
 
     /// One attempt at one message by the way it has to go, once the breaker lets it.
     async fn deliver(&self, mut work: SendWork, settings: &SendPort, port: &Port) {
-        if let Err(unwritable) = self.assemble(&mut work, settings) {
-            let (code, reason) = ("send.unwritable".to_owned(), unwritable.to_string());
-            return self.deliveries.complete(work, Outcome::Suspend { code, reason, answer: None });
+        let numbers = match self.assemble(&mut work, settings) {
+            Ok(numbers) => numbers,
+            Err(unwritable) => return self.hold_back(work, &unwritable),
+        };
+        if numbers {
+            match numbered::number(self.ports.store(), &settings.name, &work).await {
+                Ok(number) => {
+                    if let Err(error) = numbered::write(&mut work, number) {
+                        return self.hold_back(work, &error.into());
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "Could not number a message");
+                    tokio::time::sleep(HOLD_LOOK).await;
+                    return self.give_back(work);
+                }
+            }
         }
         let Some(backup) = port.backup() else {
             return match self.permitted(port, work.lane).await {
@@ -164,7 +180,7 @@ impl Senders {
             port.breaker().forgo(self.clock.now());
             return self.give_back(work);
         }
-        let mut exchanged = exchange::exchange(&work, settings, port, self).await;
+        let mut exchanged = exchange::exchange(&mut work, settings, port, self).await;
         work.interim = std::mem::take(&mut exchanged.interim);
         let now = self.clock.now();
         if exchanged.is_transport_failure() {
@@ -179,6 +195,8 @@ impl Senders {
             None => Tries::first(&work, settings, now, port.breaker().open_between(work.first_at, now)),
         };
         let (outcome, moves) = verdict::outcome(&work, settings, &exchanged, now, &tries, rand::random());
+        let outcome = self.respond(&work, outcome, settings, now).await;
+        let outcome = self.count_numbers(&work, outcome, &exchanged, settings, now).await;
         match first.backup() {
             Some(backup) if moves => backup.take(&work, now, work.attempt),
             Some(backup) if !matches!(outcome, Outcome::Retry { .. }) => backup.is_done(&work),
@@ -204,17 +222,117 @@ impl Senders {
         }
     }
 
-    /// Writes the message as the party at the other end wants to read it.
-    fn assemble(&self, work: &mut SendWork, settings: &SendPort) -> Result<(), Unwritable> {
+    /// What answers a question of a two-way receive port goes back to its asker, before it counts as delivered.
+    async fn respond(
+        &self,
+        work: &SendWork,
+        mut outcome: Outcome,
+        settings: &SendPort,
+        now: DateTime<Utc>,
+    ) -> Outcome {
+        let answer = match &mut outcome {
+            Outcome::Delivered { answer: Some(answer), .. }
+                if answer.message.head().message_type == "ACK" || answer.message.is_envelope() =>
+            {
+                None
+            }
+            Outcome::Delivered { answer, .. } | Outcome::Suspend { answer, .. } => answer.as_mut(),
+            Outcome::Retry { .. } | Outcome::InDoubt { .. } => None,
+        };
+        let Some(answer) = answer.filter(|answer| answer.stored.is_none()) else { return outcome };
+        match self.receiver.respond(work.message_id, &answer.message, &settings.name).await {
+            Ok(stored) => {
+                answer.stored = stored;
+                outcome
+            }
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "Could not store a response");
+                // It is asked once more: its receiver repeats the response.
+                let (code, reason) =
+                    ("exchange.not_stored".to_owned(), "the response could not be stored".to_owned());
+                Outcome::Retry { due_at: now + HOLD_LOOK, code, reason, answer: None }
+            }
+        }
+    }
+
+    /// Notes that a number was taken; where the receiver counts differently, the port is put on hold for a person.
+    async fn count_numbers(
+        &self,
+        work: &SendWork,
+        outcome: Outcome,
+        exchanged: &Exchanged,
+        settings: &SendPort,
+        now: DateTime<Utc>,
+    ) -> Outcome {
+        let (store, name) = (self.ports.store(), settings.name.as_str());
+        let expected = match numbered::outcome(work, exchanged) {
+            None | Some(numbered::Told::NotTaken) => return outcome,
+            Some(numbered::Told::Differs { expected }) => Some(expected),
+            Some(numbered::Told::Taken) => None,
+        };
+        let noted = match expected {
+            None => numbered::accept(store, name).await,
+            Some(_) => numbered::freeze(store, name).await,
+        };
+        let again = |code: &str, reason: String| Outcome::Retry {
+            due_at: now,
+            code: code.to_owned(),
+            reason,
+            answer: exchanged.answer.clone(),
+        };
+        if let Err(error) = noted {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "Could not note what became of a number"
+            );
+            return again(
+                "sequence.not_stored",
+                "its number could not be noted; it is sent once more".to_owned(),
+            );
+        }
+        let Some(expected) = expected else { return outcome };
+        let reason =
+            format!("the receiver expects number {expected}: the link is frozen until the port is started");
+        self.ports.hold(name, &reason).await;
+        again("sequence.frozen", reason)
+    }
+
+    /// It cannot leave as its receiver's record asks: a person decides.
+    fn hold_back(&self, work: SendWork, unwritable: &Unwritable) {
+        let code = match unwritable {
+            Unwritable::Refused { .. } => "send.invalid",
+            _ => "send.unwritable",
+        };
+        let (code, reason) = (code.to_owned(), unwritable.to_string());
+        self.deliveries.complete(work, Outcome::Suspend { code, reason, answer: None });
+    }
+
+    /// Writes the message as the party at the other end wants to read it, and checks it; true when it is to be numbered.
+    fn assemble(&self, work: &mut SendWork, settings: &SendPort) -> Result<bool, Unwritable> {
         if work.message.is_envelope() {
             // A batch that passes whole passes unchanged.
-            return Ok(());
+            return Ok(false);
         }
         let current = self.running.load();
         if let Some(party) = assemble::receiver(&current.configuration, settings, &work.message) {
-            work.assembled = assemble::assemble(&work.message, &party.outbound)?;
+            let outbound = &party.outbound;
+            work.assembled = assemble::assemble(&work.message, outbound)?;
+            if outbound.validation.is_some() {
+                let leaves = work.assembled.as_ref().map_or(&work.message, |assembled| &assembled.message);
+                let findings = assemble::check(leaves, outbound, &current.configuration.rules)?;
+                if !findings.is_empty() {
+                    let unchanged = || Assembled::unchanged(&work.message);
+                    work.assembled.get_or_insert_with(unchanged).findings = findings;
+                }
+            }
+            if outbound.numbers
+                && (!matches!(settings.order, Order::Strict { .. }) || settings.backup.is_some())
+            {
+                return Err(Unwritable::NotInOrder);
+            }
+            return Ok(outbound.numbers);
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Work that was taken and cannot be sent here: its next owner sends it at once.

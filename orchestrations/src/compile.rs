@@ -7,6 +7,7 @@ mod expr;
 mod head;
 mod messages;
 mod names;
+mod owed;
 mod start;
 mod verbs;
 
@@ -144,6 +145,8 @@ pub(super) struct Compiler<'a> {
     ids: HashMap<String, u32>,
     slots: Slots,
     env: Env,
+    /// What is owed where errors are raised, for each block around here that catches them.
+    raised: Vec<Option<owed::Debts>>,
     /// How many enclosing bounds hold here: the file's `timeout`, scopes with one.
     bounds: u32,
     /// Path of the step being compiled.
@@ -170,6 +173,7 @@ impl<'a> Compiler<'a> {
             ids: HashMap::new(),
             slots: Slots::default(),
             env: Env::default(),
+            raised: Vec::new(),
             bounds: 0,
             path: String::new(),
             opened: BTreeSet::new(),

@@ -198,6 +198,17 @@ pub enum Effect {
         /// The message it was made from.
         parent: Option<i64>,
     },
+    /// Give the sender of a message its application acknowledgment.
+    Acknowledge {
+        /// Id of the message.
+        message_id: i64,
+        /// `AA`, `AE` or `AR`.
+        code: String,
+        /// MSA-3 and the text of ERR; may name a patient, so it stands in the acknowledgment only.
+        text: String,
+        /// What it is about, such as `PID-3`, or empty.
+        path: String,
+    },
     /// Queue a message for a port.
     Send {
         /// Ordinal within the instance.

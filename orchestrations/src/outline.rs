@@ -97,6 +97,7 @@ fn does(program: &Program, verb: &Verb) -> String {
             PortName::Fixed(port) => format!("Send {} to {port}", name(send.message)),
             PortName::Formula(_) => format!("Send {}", name(send.message)),
         },
+        Verb::Acknowledge { message, code, .. } => format!("Answer {code} to {}", name(*message)),
         Verb::Publish { message } => format!("Publish {}", name(*message)),
         Verb::Transform(transform) => format!("Build {} ({})", name(transform.slot), transform.structure),
         Verb::Set { values } => {

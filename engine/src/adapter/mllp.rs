@@ -13,7 +13,7 @@ pub mod tls;
 
 pub use client::{Client, ClientError, Dial};
 pub use listener::{BindError, ConnectionTotal, Counters, Listener};
-pub use outlet::{Answer, Reply, Told};
+pub use outlet::{Answer, Line, Reply, Told};
 pub(crate) use outlet::{NOT_STORED, STORED, is_commit};
 
 use std::net::SocketAddr;

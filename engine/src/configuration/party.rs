@@ -434,6 +434,12 @@ pub struct Outbound {
     pub header: IndexMap<String, String>,
     /// MSH-15 and MSH-16; `None`: as they are.
     pub ask: Option<Ask>,
+    /// What is checked before a message leaves; `None`: nothing. A finding with the verdict `refuse` suspends it.
+    pub validation: Option<Validation>,
+    /// The message profile of level `profile`, by its name below `rules/profiles`.
+    pub profile: Option<String>,
+    /// Messages are numbered (MSH-13), and their answers read by number (MSA-4).
+    pub numbers: bool,
 }
 
 /// The character set of outgoing messages.

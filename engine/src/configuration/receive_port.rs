@@ -17,6 +17,20 @@ pub struct ReceivePort {
     pub application: String,
     /// Addresses behind it, in the order of the file.
     pub locations: Vec<ReceiveLocation>,
+    /// A two-way port: what comes in asks, and its response goes back.
+    pub exchange: Option<Exchange>,
+}
+
+/// What becomes of a question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exchange {
+    /// How long its response may take; then the asker is answered AE.
+    pub within: Duration,
+    /// Receive ports by which responses come, besides the connection on which the question was sent. What comes there
+    /// and answers no open question is refused.
+    pub responses: Vec<String>,
+    /// Send port that the response takes to the asker; none: the connection of the question.
+    pub route: Option<String>,
 }
 
 /// One address of a receive port, with its adapter.

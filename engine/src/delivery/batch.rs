@@ -280,12 +280,29 @@ impl Batch {
     /// Stores the form in which the message left, where the receiver's settings changed it.
     fn keep_assembled(&mut self, work: &SendWork, context: &Context<'_>) {
         let Some(assembled) = &work.assembled else { return };
+        self.note_findings(work, &assembled.findings, context);
+        if assembled.changed.is_empty() {
+            return;
+        }
         // Without its control id: a search finds the message that was received first.
         let (id, hash) = self.keep(work, &assembled.message, String::new(), context);
         let text = assembled.changed.join(", ");
         let detail = Detail::Cause { code: "port.changed".to_owned(), text, sha256: Some(hash) };
         let version = context.current.configuration.version;
         let mut entry = Entry::new(Kind::ChangedByPort, version, detail).about(id);
+        entry.subscriber = Some(work.subscriber);
+        self.entries.push(entry);
+    }
+
+    /// What was odd in a message that left.
+    fn note_findings(&mut self, work: &SendWork, findings: &[String], context: &Context<'_>) {
+        if findings.is_empty() {
+            return;
+        }
+        let (code, text) = ("send.findings".to_owned(), findings.join("; "));
+        let detail = Detail::Cause { code, text, sha256: None };
+        let version = context.current.configuration.version;
+        let mut entry = Entry::new(Kind::ChangedByPort, version, detail).about(work.message_id);
         entry.subscriber = Some(work.subscriber);
         self.entries.push(entry);
     }

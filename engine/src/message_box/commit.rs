@@ -374,6 +374,8 @@ fn settled(batch: &[Request]) -> Option<serde_json::Value> {
         all.continued.extend(rows.continued.iter().cloned());
         all.fragments.extend(rows.fragments.iter().cloned());
         all.outcomes.extend(rows.outcomes.iter().cloned());
+        all.asked.extend(rows.asked.iter().cloned());
+        all.responses.extend(rows.responses.iter().cloned());
     }
     (!all.is_empty()).then(|| serde_json::to_value(all).expect("names and numbers are JSON"))
 }

@@ -10,6 +10,6 @@ mod types;
 pub use publish::{Done, MessageBox};
 pub use subscription::{Arrival, SubscriptionIndex};
 pub use types::{
-    ClosedExpectation, Continued, DuplicateKey, Error, Incoming, KeptFragment, MovedLink, NotedOutcome,
-    Published, Refusal, Route, SettledRows, Settles,
+    Asked, ClosedExpectation, Continued, DuplicateKey, Error, Incoming, KeptFragment, MovedLink,
+    NotedOutcome, Published, Refusal, Response, Route, SettledRows, Settles,
 };

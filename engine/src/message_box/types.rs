@@ -1,6 +1,7 @@
 //! What goes into the message box and what it answers.
 
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use orderly_hl7::Message;
 use serde::Serialize;
 
@@ -77,6 +78,10 @@ pub struct SettledRows {
     pub fragments: Vec<KeptFragment>,
     /// Messages of batches that it answers.
     pub outcomes: Vec<NotedOutcome>,
+    /// Exchanges that it opens.
+    pub asked: Vec<Asked>,
+    /// Exchanges that it closes.
+    pub responses: Vec<Response>,
 }
 
 impl SettledRows {
@@ -138,6 +143,30 @@ pub struct NotedOutcome {
     pub number: i32,
     /// MSA-1 of the answer.
     pub code: String,
+}
+
+/// A new row of `exchange`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Asked {
+    /// The message that asks.
+    pub message: i64,
+    /// Its control id.
+    pub control_id: String,
+    /// Receive port that it came by.
+    pub port: String,
+    /// Send port that the response takes; none: the connection of the question.
+    pub route: Option<String>,
+    /// When the asker is told that no response came.
+    pub due_at: DateTime<Utc>,
+}
+
+/// A row of `exchange` that is closed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Response {
+    /// The message that asks.
+    pub message: i64,
+    /// What answers it.
+    pub response: i64,
 }
 
 /// 8-byte hash of receive port, MSH-3, MSH-4 and MSH-10. Two control ids may share one, so a known key is only a

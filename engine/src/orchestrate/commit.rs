@@ -26,6 +26,7 @@ impl Mover {
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
         let begun = Instant::now();
+        self.acknowledgments(&mut plan, now).await?;
         let mails = self.mails(&mut plan).await?;
         let ranges = self.ranges(batch);
         let shared = self.shared.clone();
@@ -163,6 +164,7 @@ impl Mover {
         let tasks = (!plan.tasks.is_empty())
             .then(|| serde_json::Value::Array(plan.tasks.iter().map(|task| task.row.clone()).collect()));
         let changes = (!plan.changes.is_empty()).then(|| serde_json::Value::Array(plan.changes.clone()));
+        let returned = (!plan.returned.is_empty()).then(|| serde_json::Value::Array(plan.returned.clone()));
         let rows = Rows::of(now, store.slot(), plan.entries.iter());
         let block = self.chain.seal(now, &rows.leaves);
         let tails = sqlx::query_scalar!(
@@ -180,9 +182,10 @@ impl Mover {
                     parked AS MATERIALIZED (
                     SELECT park_work($6, $57, $58, $59, $60, $61, $62, $63, $64, $65, $66, $67, $68, $69, $70) AS n
                       FROM stored),
+                    owed AS MATERIALIZED (SELECT owe_responses($6, $94) AS n FROM parked),
                     tracked AS MATERIALIZED (
                     SELECT record_tracking($6, $71, $72, $73, $74, $75, $76, $77, $78, $79, $80, $81, $82, $83, $84) AS n
-                      FROM parked)
+                      FROM owed)
                SELECT append_work($6, $85, $86, $87, $88, $89, $90, $91, $92, $93) AS "tails!" FROM tracked"#,
             &ranges.lane,
             &ranges.from,
@@ -277,6 +280,7 @@ impl Mover {
             &work.key,
             &work.instance as _,
             &work.detail as _,
+            returned,
         )
         .fetch_one(&mut self.connection)
         .point("orchestrate").await?;

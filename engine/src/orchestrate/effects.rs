@@ -5,6 +5,7 @@ use orderly_orchestrations::{CorrelationKey, Effect, Link, Retry, StepEntry, Tas
 use orderly_rules::Properties;
 use serde_json::json;
 
+use super::acknowledgments::Decided;
 use super::inputs;
 use super::plan::{Expected, NewTask, Opened, PendingMail, Stored};
 use super::turns::Batch;
@@ -35,6 +36,10 @@ pub(super) fn apply(batch: &mut Batch<'_>, instance: i64, effects: Vec<Effect>) 
                 made.push(Made { message: MessageId(message_id), sha256, to });
             }
             Effect::Send { .. } => made.extend(send(batch, instance, effect)),
+            Effect::Acknowledge { message_id, code, text, path } => {
+                let message = message_id;
+                batch.plan.acknowledgments.push(Decided { instance, message, code, text, path });
+            }
             Effect::WithdrawExpectation { send } => {
                 batch.plan.expected.retain(|expected| {
                     expected.instance != instance || u32::try_from(expected.send) != Ok(send)

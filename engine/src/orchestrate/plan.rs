@@ -8,6 +8,7 @@ use orderly_hl7::Message;
 use orderly_orchestrations::State;
 use serde_json::Value as Json;
 
+use super::acknowledgments::Decided;
 use crate::configuration::Configuration;
 use crate::notice::Notice;
 use crate::parked;
@@ -108,6 +109,9 @@ pub(super) struct Plan {
     pub(super) tasks: Vec<NewTask>,
     pub(super) changes: Vec<Json>,
     pub(super) mails: Vec<PendingMail>,
+    pub(super) acknowledgments: Vec<Decided>,
+    /// Acknowledgments that go back to their senders, as rows of `exchange`.
+    pub(super) returned: Vec<Json>,
     pub(super) parked: parked::Columns,
     pub(super) entries: Vec<Entry>,
     pub(super) notices: Vec<Notice>,

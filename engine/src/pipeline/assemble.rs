@@ -1,8 +1,12 @@
 //! What leaves, as its receiver wants to read it: version, acknowledgments that are asked for, places of MSH, character
 //! set. A message that nothing has to be changed in keeps its bytes.
 
-use crate::configuration::{Configuration, Outbound, OutboundCharset, Party, SendPort, Unmappable};
-use orderly_hl7::{Charset, CharsetPolicy, Delimiters, Edit, EditError, Message, ParseOptions, Path, escape};
+use super::validate::validate_outbound;
+use crate::configuration::{Configuration, Outbound, OutboundCharset, Party, RuleBook, SendPort, Unmappable};
+use orderly_hl7::{
+    Charset, CharsetPolicy, Delimiters, Edit, EditError, Finding, Message, ParseOptions, Path, Severity,
+    escape,
+};
 
 /// A message as it leaves, with what was changed.
 #[derive(Debug, Clone)]
@@ -11,6 +15,31 @@ pub struct Assembled {
     pub message: Message,
     /// Places and properties that the receiver's settings changed, for tracking; no values.
     pub changed: Vec<String>,
+    /// What is odd in it and lets it leave all the same, as the journey tells it.
+    pub findings: Vec<String>,
+    /// Its number on a link that we number.
+    pub numbered: Option<Numbered>,
+}
+
+/// A message's number on its link (MSH-13).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Numbered {
+    /// The number.
+    pub number: i64,
+    /// The link has to be started anew first.
+    pub frozen: bool,
+}
+
+impl Assembled {
+    /// A message that leaves as it is, so far.
+    pub fn unchanged(message: &Message) -> Self {
+        Self { message: message.clone(), changed: Vec::new(), findings: Vec::new(), numbered: None }
+    }
+
+    /// What leaves as another form of a message.
+    fn of(message: Message, changed: Vec<String>) -> Self {
+        Self { message, changed, findings: Vec::new(), numbered: None }
+    }
 }
 
 /// Why a message cannot be written as the receiver's settings ask. Names places, never values.
@@ -38,6 +67,21 @@ pub enum Unwritable {
         /// The set that is wanted.
         charset: String,
     },
+    /// It has findings that its receiver's record refuses.
+    #[error("{path}: {text} ({code}); the record of its receiver (`outbound.validation`) lets it not leave")]
+    Refused {
+        /// Where.
+        path: String,
+        /// What is wrong.
+        text: String,
+        /// Code of table 0357.
+        code: u16,
+    },
+    /// Its receiver's link is numbered, and the port does not keep one order.
+    #[error(
+        "the record of its receiver numbers messages (`outbound.sequence`), which needs a port with `order: strict` and `party`"
+    )]
+    NotInOrder,
     /// A place of `outbound.header` cannot be written.
     #[error("`outbound.header` of the receiver's party cannot be applied")]
     Place(#[from] EditError),
@@ -61,6 +105,21 @@ pub fn receiver<'c>(
     })
 }
 
+/// Checks what leaves; the findings that are no reason to hold it back.
+///
+/// # Errors
+///
+/// Refuses what the receiver's record refuses.
+pub fn check(message: &Message, outbound: &Outbound, rules: &RuleBook) -> Result<Vec<String>, Unwritable> {
+    let findings = validate_outbound(message, outbound, rules);
+    if let Some(worst) = findings.iter().find(|finding| finding.severity == Severity::Error) {
+        let (path, text, code) = (worst.path.clone(), worst.text.clone(), worst.code);
+        return Err(Unwritable::Refused { path, text, code });
+    }
+    let told = |finding: &Finding| format!("{}: {} ({})", finding.path, finding.text, finding.code);
+    Ok(findings.iter().map(told).collect())
+}
+
 /// Applies the receiver's settings; nothing when they leave the message as it is.
 ///
 /// # Errors
@@ -75,7 +134,7 @@ pub fn assemble(message: &Message, outbound: &Outbound) -> Result<Option<Assembl
     if let Some(charset) = &outbound.charset {
         written = transcoded(&written, charset, &mut changed)?;
     }
-    Ok((written.bytes() != message.bytes()).then_some(Assembled { message: written, changed }))
+    Ok((written.bytes() != message.bytes()).then(|| Assembled::of(written, changed)))
 }
 
 fn header(message: &Message, outbound: &Outbound, changed: &mut Vec<String>) -> Result<Message, Unwritable> {

@@ -1,6 +1,8 @@
 //! What is wrong or odd in a message, with the verdicts of the party and location.
 
-use crate::configuration::{FindingClass, Inbound, RuleBook, SegmentMatching, ValidationLevel, Verdict};
+use crate::configuration::{
+    self, FindingClass, Inbound, Outbound, RuleBook, SegmentMatching, ValidationLevel, Verdict,
+};
 use orderly_hl7::validate::{self, Level, Matching, Validation};
 use orderly_hl7::{Class, Finding, Message, Severity};
 
@@ -19,8 +21,25 @@ pub fn refuses(findings: &[Finding]) -> bool {
     findings.iter().any(|finding| finding.severity == Severity::Error)
 }
 
+/// The same for a message that leaves; nothing where its receiver's record asks for no check.
+pub fn validate_outbound(message: &Message, outbound: &Outbound, rules: &RuleBook) -> Vec<Finding> {
+    let Some(asked) = &outbound.validation else { return Vec::new() };
+    let nothing = Vec::new();
+    let asked = settings_of(asked, outbound.profile.as_deref(), (&nothing, &nothing), rules);
+    validate::validate(message, &asked)
+}
+
 fn settings(inbound: &Inbound, rules: &RuleBook) -> Validation {
-    let asked = &inbound.validation;
+    let taken = (&inbound.versions, &inbound.processing_ids);
+    settings_of(&inbound.validation, inbound.profile.as_deref(), taken, rules)
+}
+
+fn settings_of(
+    asked: &configuration::Validation,
+    profile: Option<&str>,
+    (versions, processing_ids): (&Vec<String>, &Vec<String>),
+    rules: &RuleBook,
+) -> Validation {
     let verdicts = asked.findings.iter().map(|(class, verdict)| (class_of(*class), verdict_of(*verdict)));
     let list = |list: &Vec<String>| (!list.is_empty()).then(|| list.clone());
     Validation {
@@ -36,11 +55,11 @@ fn settings(inbound: &Inbound, rules: &RuleBook) -> Validation {
             SegmentMatching::Lenient => Matching::Lenient,
             SegmentMatching::Strict => Matching::Strict,
         },
-        profile: inbound.profile.as_deref().and_then(|name| rules.profile(name)).cloned(),
+        profile: profile.and_then(|name| rules.profile(name)).cloned(),
         verdicts: verdicts.collect(),
         most: asked.most as usize,
-        versions: list(&inbound.versions),
-        processing_ids: list(&inbound.processing_ids),
+        versions: list(versions),
+        processing_ids: list(processing_ids),
     }
 }
 

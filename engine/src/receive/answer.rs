@@ -1,9 +1,10 @@
 //! Messages that answer one of ours: to the send that waits on this node, to the instance that waits in the
 //! database, or kept as late or foreign when nobody waits.
 
+use super::exchange::{Standing, way_back};
 use super::*;
 use crate::ids::InstanceId;
-use crate::message_box::{ClosedExpectation, NotedOutcome};
+use crate::message_box::{ClosedExpectation, NotedOutcome, Response};
 use crate::tracking::{Entry, Kind};
 use crate::work;
 use orderly_hl7::acknowledge;
@@ -57,21 +58,27 @@ impl keep::Again {
         let Some((door, arrival)) = self.arrive(&current, &configuration) else {
             return Told::NotStored(Answer::Close);
         };
-        let composed = compose(known, &arrival, arrival.id);
-        let mut routes = match known.refusal {
-            None => super::routes(&arrival, known),
-            Some(_) => Vec::new(),
+        let standing = match (&expected, sent) {
+            (None, None) => self.standing(known, answer, &arrival).await,
+            _ => Ok(Standing::Apart),
         };
-        routes.extend(expected.iter().filter_map(|open| route_to(open, answer, &current)));
+        let Ok(standing) = standing else { return Told::NotStored(Answer::Close) };
+        if let Standing::Refused(code, reason) = &standing {
+            return self.refuse(known, (code, reason), &door, &arrival).await;
+        }
+        let composed = compose(known, &arrival, arrival.id);
+        let routes = self.routes(known, answer, &arrival, expected.as_ref(), &standing);
         let whose = match (&expected, sent) {
             (Some(open), _) => Whose::Instance(open),
             (None, Some(_)) => Whose::Delivery,
             (None, None) if item.is_some() => Whose::Batch,
+            (None, None) if matches!(standing, Standing::Closes { .. }) => Whose::Asker,
             (None, None) if routes.is_empty() && known.header.message_type == "ACK" => Whose::Nobody,
             (None, None) => Whose::Subscribers,
         };
         let mut incoming = door.incoming(known, &arrival, routes, composed.code);
         incoming.parent = sent;
+        close(&standing, &mut incoming);
         if let Whose::Subscribers = whose {
             match self.asked(answer).await {
                 Ok(Some(asked)) => incoming.parent = Some(asked),
@@ -90,19 +97,78 @@ impl keep::Again {
             incoming.settles.rows.outcomes.push(NotedOutcome { collector, number, code });
         }
         incoming.settles.rows.expectations.extend(expected.map(|open| open.row));
-        let (stored, hash) = (arrival.id, self.peer().connection);
-        match self.receiver().message_box.publish(hash, incoming).await {
-            Ok(published) => {
-                // After a crash the receiver may repeat an answer that we stored and did not use yet.
-                let stored = match published {
-                    Published::Stored | Published::Taken => stored,
-                    Published::Repeat { first, .. } => first,
-                };
-                awaited.hand(&answer.control_id, Heard { message: known.message.clone(), stored });
-                Told::Answer(composed.answer(false))
-            }
+        match self.receiver().message_box.publish(self.peer().connection, incoming).await {
+            Ok(published) => self.stored(known, &arrival, (published, composed), &standing, answer).await,
             // Another answer closed the wait meanwhile: this one looks again, and finds nobody.
             Err(Error::Overtaken { .. }) => Told::LookAgain,
+            Err(error) => Told::NotStored(self.not_stored(&error, known)),
+        }
+    }
+
+    /// Who gets an answer: subscribers, the asker's send port, the instance that waits.
+    fn routes(
+        &self,
+        known: &Known,
+        answer: &acknowledge::Answer,
+        arrival: &Arrival<'_>,
+        expected: Option<&Expected>,
+        standing: &Standing,
+    ) -> Vec<Route> {
+        let mut routes = match known.refusal {
+            None => super::routes(arrival, known),
+            Some(_) => Vec::new(),
+        };
+        if let Standing::Closes { route, .. } = standing {
+            let source = source_key(arrival, known.party.as_deref());
+            let place = message_box::Arrival { message: arrival.id, order_source: &source };
+            let back = way_back(route.as_deref(), &known.properties, place, arrival.current);
+            let is_new = |back: &Route| routes.iter().all(|known| known.subscriber != back.subscriber);
+            let back = back.filter(is_new);
+            routes.extend(back);
+        }
+        routes.extend(expected.and_then(|open| route_to(open, answer, arrival.current)));
+        routes
+    }
+
+    /// An answer is stored: who waits for it gets it, and its sender is told.
+    async fn stored(
+        &self,
+        known: &Known,
+        arrival: &Arrival<'_>,
+        (published, composed): (Published, Composed),
+        standing: &Standing,
+        answer: &acknowledge::Answer,
+    ) -> Told {
+        // After a crash the receiver may repeat an answer that we stored and did not use yet.
+        let (stored, composed) = match published {
+            Published::Stored | Published::Taken => (arrival.id, composed),
+            Published::Repeat { first, .. } => (first, compose(known, arrival, first)),
+        };
+        let heard = Heard { message: known.message.clone(), stored };
+        self.receiver().awaited.hand(&answer.control_id, heard);
+        if let Standing::Closes { question, .. } = standing {
+            // Where this fails, the next look finds what is still owed.
+            let _ = self.receiver().hand_back(*question, known.message.bytes()).await;
+        }
+        Told::Answer(composed.answer(false))
+    }
+
+    /// A response that closes no exchange is kept for a person, and its sender told so.
+    async fn refuse(
+        &self,
+        known: &Known,
+        (code, reason): (&str, &str),
+        door: &Door,
+        arrival: &Arrival<'_>,
+    ) -> Told {
+        let verdict = Verdict::OutOfSequence(vec![finding("MSA-2", Severity::Error, reason)]);
+        let composed = careful::compose_in_row(known, arrival, arrival.id, &verdict, None, Part::Whole);
+        let mut incoming = door.incoming(known, arrival, Vec::new(), composed.code);
+        incoming.duplicate = None;
+        incoming.parked = Some(Refusal { code: code.to_owned(), reason: reason.to_owned() });
+        incoming.settles.attached = door.generated(known, &composed, arrival, arrival.id);
+        match self.receiver().message_box.publish(self.peer().connection, incoming).await {
+            Ok(_) => Told::Answer(composed.answer(is_routed(known, arrival.peer))),
             Err(error) => Told::NotStored(self.not_stored(&error, known)),
         }
     }
@@ -149,12 +215,23 @@ impl keep::Again {
     }
 }
 
+/// A response closes its exchange and stands on the journey of its question.
+fn close(standing: &Standing, incoming: &mut Incoming) {
+    if let Standing::Closes { question, .. } = standing {
+        incoming.parent = Some(*question);
+        let response = Response { message: question.0, response: incoming.id.0 };
+        incoming.settles.rows.responses.push(response);
+    }
+}
+
 /// Who waits for an answer.
 enum Whose<'a> {
     Instance(&'a Expected),
     Delivery,
     /// A message that went out in a batch.
     Batch,
+    /// Whoever asked by a two-way port.
+    Asker,
     /// Nobody waits, but somebody subscribes to it.
     Subscribers,
     Nobody,
@@ -179,6 +256,9 @@ fn told_of(arrival: &Arrival<'_>, answer: &acknowledge::Answer, whose: &Whose<'_
         }
         Whose::Batch => {
             (Kind::AnswerReceived, "ack.received", format!("{code} for a message that went out in a batch"))
+        }
+        Whose::Asker => {
+            (Kind::AnswerReceived, "exchange.closed", format!("{code}: the response to a question"))
         }
         Whose::Nobody => {
             (Kind::LateAnswer, "ack.foreign", format!("{code} that nobody waits for (any more)"))

@@ -172,7 +172,7 @@ impl keep::Again {
         let answer = match self.receiver().message_box.publish(arrival.peer.connection, incoming).await? {
             Published::Stored | Published::Taken => composed,
             Published::Repeat { first, .. } => {
-                compose_in_row(known, arrival, first, &known.verdict, row.told, Part::Whole)
+                compose_in_row(known, arrival, first, verdict, row.told, Part::Whole)
             }
         };
         Ok(answer.answer(is_routed(known, arrival.peer)))
@@ -255,7 +255,7 @@ fn held_incoming(
     (Verdict::OutOfSequence(vec![told]), Part::Whole, incoming)
 }
 
-fn compose_in_row(
+pub(super) fn compose_in_row(
     known: &Known,
     arrival: &Arrival<'_>,
     id: MessageId,

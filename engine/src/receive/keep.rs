@@ -204,7 +204,15 @@ impl Again {
             // It was told with the first one already; a copy that is lost now is asked for by the next repeat.
             door.submit(ack, &arrival, |_| {});
         }
-        reply.answer(composed.answer(is_routed(known, arrival.peer)));
+        let routed = is_routed(known, arrival.peer);
+        if !exchange::is_answered_later(known, arrival.port) {
+            return reply.answer(composed.answer(routed));
+        }
+        let receiver = self.receiver.clone();
+        self.receiver.tasks.spawn(async move {
+            // Without the database the reply is dropped, which closes the connection: the asker comes again.
+            let _ = receiver.asked_again(first, composed, routed, reply).await;
+        });
     }
 
     /// Two messages with one id: somebody must look at the sender, whatever happens to this one.

@@ -1,13 +1,13 @@
 //! One exchange with a receiver: write the message, wait for the answer that is to it, keep what is not.
 
 use super::port::Port;
-use super::{Senders, batch, file};
+use super::{Senders, batch, file, numbered};
 use crate::acknowledge::is_expected;
 use crate::adapter::mllp::{Client, ClientError, NOT_STORED, STORED, is_commit};
 use crate::configuration::{AckAction, Answered, ExpectedAck, Mismatch, SendAdapter, SendPort};
 use crate::delivery::{Answer, SendWork};
 use crate::ids::MessageId;
-use crate::receive::Awaited;
+use crate::receive::Committed;
 use orderly_hl7::Message;
 use orderly_hl7::acknowledge::read_answer;
 use orderly_hl7::continuation::{Cut, cut};
@@ -94,7 +94,7 @@ impl Exchanged {
 
 /// Sends one message the way of the port.
 pub(super) async fn exchange(
-    work: &SendWork,
+    work: &mut SendWork,
     settings: &SendPort,
     port: &Port,
     senders: &Senders,
@@ -105,7 +105,7 @@ pub(super) async fn exchange(
     }
 }
 
-async fn call(work: &SendWork, settings: &SendPort, port: &Port, senders: &Senders) -> Exchanged {
+async fn call(work: &mut SendWork, settings: &SendPort, port: &Port, senders: &Senders) -> Exchanged {
     let gathered = match batch::sealed(work, senders).await {
         Ok(None) => Ok(None),
         Ok(Some(batch)) => batch.bytes().await.map(Some),
@@ -123,7 +123,7 @@ async fn call(work: &SendWork, settings: &SendPort, port: &Port, senders: &Sende
     let mut slot = port.connection(work.lane).await;
     // What came unasked since the last exchange: second answers, late ones.
     let mut client = match slot.take() {
-        Some(client) => drain(client, port, &mut foreign).await,
+        Some(client) => drain(client, (port, settings, senders), &mut foreign).await,
         None => None,
     };
     if client.is_none() {
@@ -141,7 +141,11 @@ async fn call(work: &SendWork, settings: &SendPort, port: &Port, senders: &Sende
         return Exchanged::failed(Answered::NoConnection, Instant::now(), foreign);
     };
     let begun = Instant::now();
-    let waits = Waits { awaited: &senders.awaited, port, settings };
+    let waits = Waits { senders, port, settings };
+    if let Err(answered) = numbered::start_link(&mut client, senders.ports.store(), work, settings).await {
+        client.close().await;
+        return Exchanged::failed(answered, begun, foreign);
+    }
     let mut bytes = gathered.as_deref().unwrap_or(work.bytes());
     let mut last = To { control_id: &work.control_id, first: None, expect: settings.ack.expect };
     if let [earlier @ .., end] = fragments.as_slice() {
@@ -216,7 +220,11 @@ async fn write(client: &mut Client, bytes: &[u8], settings: &SendPort) -> Result
     Err(Answered::Broken)
 }
 
-async fn drain(mut client: Client, port: &Port, foreign: &mut Vec<Foreign>) -> Option<Client> {
+async fn drain(
+    mut client: Client,
+    (port, settings, senders): (&Port, &SendPort, &Senders),
+    foreign: &mut Vec<Foreign>,
+) -> Option<Client> {
     if client.is_stale() {
         client.close().await;
         return None;
@@ -225,10 +233,36 @@ async fn drain(mut client: Client, port: &Port, foreign: &mut Vec<Foreign>) -> O
         match client.unasked().await {
             Ok(None) => return Some(client),
             Ok(Some(block)) if is_commit(&block) => {}
-            Ok(Some(frame)) => foreign.push(port.unasked(frame)),
+            Ok(Some(frame)) => {
+                let mut unasked = port.unasked(frame);
+                if let Some(answer) = &mut unasked.answer {
+                    // What cannot be stored now is repeated by its sender, who reads no commit.
+                    let _ = commit(&mut client, answer, None, settings, senders).await;
+                }
+                foreign.push(unasked);
+            }
             Err(_) => return None,
         }
     }
+}
+
+/// An answer that came on this connection and asks for a commit of its own gets it here, once it is stored.
+async fn commit(
+    client: &mut Client,
+    answer: &mut Answer,
+    sent: Option<MessageId>,
+    settings: &SendPort,
+    senders: &Senders,
+) -> Result<(), crate::message_box::Error> {
+    let Some(Committed { stored, commit }) =
+        senders.receiver.commit_of_ack(&answer.message, sent, settings).await?
+    else {
+        return Ok(());
+    };
+    answer.stored = Some(stored);
+    // A connection that broke is noticed by the next message; the repeat of the answer gets its commit then.
+    let _ = client.write(&commit).await;
+    Ok(())
 }
 
 /// What an answer is awaited to.
@@ -241,7 +275,7 @@ struct To<'a> {
 }
 
 struct Waits<'a> {
-    awaited: &'a Awaited,
+    senders: &'a Senders,
     port: &'a Port,
     settings: &'a SendPort,
 }
@@ -281,7 +315,7 @@ impl Waits<'_> {
         if matches!(to.expect, ExpectedAck::None | ExpectedAck::Transport) {
             return Exchanged { foreign, ..Exchanged::written(begun) };
         }
-        let wait = || self.awaited.wait(to.first.unwrap_or(to.control_id), work.message_id);
+        let wait = || self.senders.receiver.awaited.wait(to.first.unwrap_or(to.control_id), work.message_id);
         let mut elsewhere = rule.from_any_receive_port.then(wait);
         let mut interim = Vec::new();
         let mut until = Instant::now() + rule.within;
@@ -297,7 +331,7 @@ impl Waits<'_> {
                 interim,
                 ..Exchanged::failed(answered, begun, foreign)
             };
-            let answer = match heard {
+            let mut answer = match heard {
                 Ok(Some(answer)) => answer,
                 Ok(None) => return failed(Answered::Unreadable, foreign, interim),
                 Err(ClientError::Timeout) => {
@@ -313,6 +347,13 @@ impl Waits<'_> {
             let unnamed = answer.control_id.is_empty() && answer.message.is_envelope();
             let named = answer.control_id == to.control_id || to.first == Some(answer.control_id.as_str());
             let ours = named || (unnamed && work.message.is_envelope());
+            let sent = ours.then_some(work.message_id);
+            if answer.stored.is_none()
+                && commit(client, &mut answer, sent, self.settings, self.senders).await.is_err()
+            {
+                // Not stored, so not answered: the message is sent again, and its receiver repeats the answer.
+                return failed(Answered::Broken, foreign, interim);
+            }
             if !ours && rule.mismatch != Mismatch::Ignore {
                 let kind = self.port.kind_of(&answer.control_id);
                 foreign.push(Foreign { kind, answer: Some(answer) });

@@ -164,7 +164,9 @@ impl SendPorts {
         };
         let version = 0;
         let mut about = work.message_id;
-        if let Some(answer) = &foreign.answer {
+        if let Some(stored) = foreign.answer.as_ref().and_then(|answer| answer.stored) {
+            about = stored;
+        } else if let Some(answer) = &foreign.answer {
             about = store.ids().message();
             let incoming = Incoming {
                 id: about,

@@ -57,7 +57,7 @@ fn static_text(object: &Object<'_, '_>) -> Option<StaticText> {
 }
 
 /// `same_connection`, or the send port that application acknowledgments take.
-fn route(sheet: &Sheet, node: &Node) -> Option<String> {
+pub(super) fn route(sheet: &Sheet, node: &Node) -> Option<String> {
     if node.as_text().is_some() {
         choice(sheet, node, &[("same_connection", ())], &[]);
         return None;

@@ -273,8 +273,25 @@ fn duplicates(object: &Object<'_, '_>) -> Duplicates {
 }
 
 fn outbound(object: &Object<'_, '_>) -> Outbound {
-    object.refuse(&["delimiters", "validation", "trailing_delimiters", "sequence"]);
+    object.refuse(&["delimiters", "trailing_delimiters"]);
+    let profile = object.reference("profile", Referent::Profile);
+    let level = object.get("validation").and_then(|node| node.get("level"));
+    let mut checked = object.object("validation").map(|node| validation(&node));
+    if profile.is_some() && level.is_none() {
+        let own = checked.take().unwrap_or_default();
+        checked = Some(Validation { level: ValidationLevel::Profile, ..own });
+    }
+    if checked.as_ref().is_some_and(|own| own.level == ValidationLevel::Profile) && profile.is_none() {
+        let message = "level `profile` is asked for, and no profile is named";
+        let help = "name one with `profile`".to_owned();
+        object.sheet.error_help("S208", level.map_or(object.span(), |node| node.span), message, Some(help));
+    }
+    let mut numbers = false;
+    object.set_choice("sequence", &[("none", false), ("number", true)], &mut numbers);
     let outbound = Outbound {
+        validation: checked,
+        profile,
+        numbers,
         version: object.text("version").map(|text| text.value),
         charset: object.object("charset").and_then(|charset| outbound_charset(&charset)),
         header: object.get("header").map(|node| header(object.sheet, node)).unwrap_or_default(),

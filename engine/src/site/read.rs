@@ -43,10 +43,12 @@ pub(super) fn read(source: &Source, environment: &Environment, filters: &Filters
     let tracking = head::tracking(source);
     check_index(source, filters);
     let calendars = calendar::read(source, site.timezone);
+    let send_ports = send_port::read(source, filters, &site, &calendars);
+    send_port::check_numbers(source, &send_ports, &parties.all);
     Parts {
         applications: head::applications(source, &site),
         receive_ports,
-        send_ports: send_port::read(source, filters, &site, &calendars),
+        send_ports,
         send_port_groups: send_port::read_groups(source, filters, &site.name),
         roles: people::roles(source),
         teams: people::teams(source),

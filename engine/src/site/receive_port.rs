@@ -1,6 +1,6 @@
 //! Receive ports and locations of a site.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use indexmap::IndexMap;
 use orderly_rules::yaml::{Kind, Node, Span, Spanned};
@@ -11,9 +11,9 @@ use super::{
     source::{Entry, Source},
 };
 use crate::configuration::{
-    Address, ClientCertificate, Framing, Inbound, ListenerTls, LocationLimits, MllpReceive, OrderSource,
-    PortState, ReceiveAdapter, ReceiveLocation, ReceivePort, SiteClass, TlsMinimum, UnknownParty,
-    ValidationLevel,
+    Address, ClientCertificate, Exchange, Framing, Inbound, ListenerTls, LocationLimits, MllpReceive,
+    OrderSource, PortState, ReceiveAdapter, ReceiveLocation, ReceivePort, SiteClass, TlsMinimum,
+    UnknownParty, ValidationLevel,
 };
 
 /// Reads `receive_ports:`.
@@ -45,10 +45,15 @@ fn receive_port<'s>(
     taken: &mut Vec<Taken<'s>>,
 ) -> Option<ReceivePort> {
     let object = entry.sheet.object(entry.body, "a receive port")?;
-    object.refuse(&["two_way", "maps", "failed", "track"]);
+    object.refuse(&["maps", "failed", "track"]);
     let name = entry.name.value.clone();
-    let mut port =
-        ReceivePort { name: name.clone(), title: name, application: site.to_owned(), locations: Vec::new() };
+    let mut port = ReceivePort {
+        name: name.clone(),
+        title: name,
+        application: site.to_owned(),
+        locations: Vec::new(),
+        exchange: None,
+    };
     object.set_text("title", &mut port.title);
     if let Some(application) = object.reference("application", Referent::Application) {
         port.application = application;
@@ -68,8 +73,37 @@ fn receive_port<'s>(
         let first = port.locations.remove(place);
         port.locations.insert(0, first);
     }
+    port.exchange = exchange(&object);
+    if port.exchange.as_ref().is_some_and(|exchange| exchange.route.is_none()) {
+        check_connections(entry.sheet, entry.name.span, &port);
+    }
     object.finish();
     Some(port)
+}
+
+/// Reads `two_way` and `exchange`.
+fn exchange(object: &Object<'_, '_>) -> Option<Exchange> {
+    let mut two_way = false;
+    object.set_flag("two_way", &mut two_way);
+    let mut exchange = Exchange { within: Duration::from_secs(30), responses: Vec::new(), route: None };
+    if let Some(own) = object.object("exchange") {
+        if !two_way {
+            own.sheet.error("S305", own.span(), "`exchange` needs `two_way: true`");
+        }
+        own.set_duration("within", &mut exchange.within);
+        exchange.responses = own.references("responses", Referent::ReceivePort);
+        exchange.route = own.get("route").and_then(|node| super::acknowledgment::route(own.sheet, node));
+        own.finish();
+    }
+    two_way.then_some(exchange)
+}
+
+/// A file has nobody behind it to whom a response could go back.
+fn check_connections(sheet: &Sheet, span: Span, port: &ReceivePort) {
+    if port.locations.iter().any(|location| matches!(location.adapter, ReceiveAdapter::Folder(_))) {
+        let message = "a folder takes no response back; write `exchange: { route: { port: ... } }`";
+        sheet.error("S306", span, message);
+    }
 }
 
 struct LocationReader<'a> {

@@ -13,8 +13,8 @@ use super::{
 };
 use crate::configuration::{
     AckAction, AckPreset, AckRule, AckTable, Address, Answered, Backup, Breaker, Calendar, CallerTls,
-    ExpectedAck, Mismatch, MllpSend, OnFailure, Order, PortState, Retry, SendAdapter, SendLimits, SendPort,
-    SendPortGroup, SiteHead,
+    ExpectedAck, Mismatch, MllpSend, OnFailure, Order, Party, PortState, Retry, SendAdapter, SendLimits,
+    SendPort, SendPortGroup, SiteHead,
 };
 
 /// Reads `send_ports:`.
@@ -90,6 +90,27 @@ fn send_port(
         entry.sheet.error("S305", entry.name.span, text);
     }
     Some(port)
+}
+
+/// Numbers follow each other only where one message is under way at a time.
+pub(super) fn check_numbers(
+    source: &Source,
+    ports: &IndexMap<String, SendPort>,
+    parties: &IndexMap<String, Party>,
+) {
+    for entry in source.entries("send_ports") {
+        let Some(port) = ports.get(&entry.name.value) else { continue };
+        let party = port.party.as_ref().and_then(|party| parties.get(party));
+        let Some(party) = party.filter(|party| party.outbound.numbers) else { continue };
+        if !matches!(port.order, Order::Strict { .. }) || port.backup.is_some() || port.batch.is_some() {
+            let message = format!(
+                "party `{}` gets numbered messages (`outbound.sequence`): that needs `order: strict`, and neither `backup` \
+                 nor `batch`",
+                party.name
+            );
+            entry.sheet.error("S305", entry.name.span, message);
+        }
+    }
 }
 
 fn target(sheet: &Sheet, node: &Node) -> Option<SendAdapter> {
@@ -250,6 +271,11 @@ fn read_limits(object: &Object<'_, '_>) -> SendLimits {
     }
     object.set_number("connections", 1, 1_000, &mut limits.connections);
     object.set_number("in_flight", 1, 1_000, &mut limits.in_flight);
+    if let Some(node) = object.get("in_flight").filter(|_| limits.in_flight > 1) {
+        let help = "more `connections` have more messages under way, one on each".to_owned();
+        object.sheet.error_help("S009", node.span, "`in_flight` above 1 is not supported yet", Some(help));
+        limits.in_flight = 1;
+    }
     if let Some(waiting) = object.number("waiting", 1, i64::MAX) {
         limits.waiting = u64::try_from(waiting).ok();
     }

@@ -244,7 +244,6 @@ fn what_is_not_built_yet_is_refused_by_name() {
         ("http", "send_ports:\n  out: { target: { http: { url: x } } }\n".to_owned()),
         ("sftp", "send_ports:\n  out: { target: { sftp: {} } }\n".to_owned()),
         ("dynamic", "send_ports:\n  out: { target: { dynamic: {} } }\n".to_owned()),
-        ("two_way", "receive_ports:\n  inn: { two_way: true, locations: {} }\n".to_owned()),
         ("maps", "receive_ports:\n  inn: { maps: [{ map: x }], locations: {} }\n".to_owned()),
         ("calendar", location("calendar: x")),
         ("decode", location("decode: [gzip]")),
@@ -257,7 +256,6 @@ fn what_is_not_built_yet_is_refused_by_name() {
         ("silent", "alerts:\n  team: aa\n  rules: { aa: { when: { silent: { usual: true } } } }\nteams:\n  aa: { title: A, roles: [] }\n".to_owned()),
         ("archive", "retention:\n  default: aa\n  classes: { aa: { bodies: 1d, archive: x } }\n".to_owned()),
         ("anchor", "tracking:\n  anchor: { every: 1m }\n".to_owned()),
-        ("sequence", "parties:\n  aa: { outbound: { sequence: number } }\n".to_owned()),
         ("delimiters", "parties:\n  aa: { outbound: { delimiters: {} } }\n".to_owned()),
     ];
     for (word, text) in cases {
@@ -415,4 +413,39 @@ send_ports:
     }
     let unknown = text(good).replace("calendar: window", "calendar: door");
     assert!(shown(&[("site.yaml", &unknown)], &Environment::local()).contains("there is no calendar `door`"));
+}
+
+#[test]
+fn what_exchanges_numbers_and_windows_need_is_told_with_its_place() {
+    let told = |text: &str, wanted: &str| {
+        let found = shown(&[("site.yaml", &format!("{HEAD}{text}"))], &Environment::local());
+        assert!(found.contains(wanted), "{wanted}: {found}");
+        assert_eq!(found.matches(": error ").count(), 1, "{found}");
+    };
+    let port = |rest: &str| {
+        format!(
+            "parties:\n  lis: {{ outbound: {{ sequence: number }} }}\nsend_ports:\n  \
+             out: {{ target: {{ mllp: {{ socket: {{ connect: 127.0.0.1:1 }} }} }}, {rest} }}\n"
+        )
+    };
+    told(&port("party: lis"), "error S305: party `lis` gets numbered messages");
+    told(&port("limits: { in_flight: 2 }"), "error S009: `in_flight` above 1 is not supported yet");
+    let fine = shown(
+        &[("site.yaml", &format!("{HEAD}{}", port("party: lis, order: strict")))],
+        &Environment::local(),
+    );
+    assert!(!fine.contains(": error "), "{fine}");
+    let receive = |keys: &str, adapter: &str| {
+        format!("receive_ports:\n  asks:\n    {keys}\n    locations:\n      aa: {{ adapter: {adapter} }}\n")
+    };
+    let mllp = "{ mllp: { socket: { listen: 127.0.0.1:1 } } }";
+    told(&receive("exchange: { within: 5s }", mllp), "error S305: `exchange` needs `two_way: true`");
+    told(
+        &receive("two_way: true", "{ folder: { path: in/ } }"),
+        "error S306: a folder takes no response back",
+    );
+    told(
+        &receive("two_way: true\n    exchange: { responses: [back] }", mllp),
+        "error S101: there is no receive port `back`",
+    );
 }

@@ -9,13 +9,17 @@
 mod alerts;
 mod asked;
 mod certificates;
+mod checked;
 mod continuation;
+mod decided;
 mod deferred;
 mod expectation;
+mod numbered;
 mod outbound;
 mod process;
 mod publish;
 mod release_2;
 mod sequence;
 mod town;
+mod variants;
 mod weaknesses;

@@ -113,6 +113,76 @@ async fn an_exchange_that_a_kill_cut_in_two_is_asked_again_and_closes_once() {
     run(true).await;
 }
 
+/// The laboratory says CA, then AA on the same connection, and wants to know that this one is stored.
+fn both_at_once() -> Answering {
+    Arc::new(|message| match message.head().message_type.as_str() {
+        "ACK" => Vec::new(),
+        _ => vec![ack(message, "CA"), handled(&message.head().control_id, "AA").into_bytes()],
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_acknowledgment_on_the_connection_of_the_message_gets_its_commit_on_it() {
+    let lis = Neighbour::open(both_at_once()).await;
+    let mut town = Town::start(PROCESS, &[("lis", &lis)]).await;
+    assert_eq!(town.caller("in/mllp").await.send(&adt("1", "Doe^Jane")).await, "AA 1");
+    let asked = lis.next_message().await;
+    assert_eq!(asked.text("MSH-10"), "1");
+    let commit = lis.next_message().await;
+    assert_eq!((commit.text("MSA-1"), commit.text("MSA-2")), ("CA".into(), "L1".into()));
+    town.until("SELECT count(*) FROM tracking WHERE kind = 6", 1).await;
+    let journey = "SELECT convert_from(a.body, 'UTF8') FROM message a JOIN message m ON m.id = a.parent
+                    WHERE m.control_id = '1' AND m.message_type LIKE 'ADT%' ORDER BY a.id";
+    let texts = town.texts(journey).await;
+    let has = |part: &str| texts.iter().filter(|text| text.contains(part)).count();
+    assert_eq!((has("MSA|CA|1"), has("MSA|AA|1"), has("|AL|AL\r")), (1, 1, 1), "{texts:?}");
+    assert_eq!(texts.len(), 3, "each once: {texts:?}");
+    // What was sent and confirmed before the end of a node is not sent again.
+    town.kill_and_restart().await;
+    assert_eq!(town.caller("in/mllp").await.send(&adt("2", "Doe^Jane")).await, "AA 2");
+    assert_eq!(lis.next_message().await.text("MSH-10"), "2");
+    assert_eq!(lis.next_message().await.text("MSA-2"), "L2");
+    town.until("SELECT count(*) FROM tracking WHERE kind = 6", 2).await;
+    assert_eq!(town.count("SELECT count(*) FROM parked").await, 0);
+    assert!(orderly_engine::audit::verify(town.engine.store().pool()).await.unwrap().is_sound());
+    town.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_acknowledgment_on_the_connection_reads_the_first_commit_again() {
+    let twice: Answering = Arc::new(|message| match message.head().message_type.as_str() {
+        "ACK" => Vec::new(),
+        _ => {
+            let id = &message.head().control_id;
+            vec![ack(message, "CA"), handled(id, "AA").into_bytes(), handled(id, "AA").into_bytes()]
+        }
+    });
+    let lis = Neighbour::open(twice).await;
+    let town = Town::start(PROCESS, &[("lis", &lis)]).await;
+    let mut caller = town.caller("in/mllp").await;
+    caller.send(&adt("1", "Doe^Jane")).await;
+    lis.next().await;
+    let first = lis.next_message().await;
+    assert_eq!(first.text("MSA-2"), "L1");
+    // The second one is read before the next message goes out.
+    town.until("SELECT count(*) FROM tracking WHERE kind = 6", 1).await;
+    caller.send(&adt("2", "Doe^Jane")).await;
+    let mut commits = Vec::new();
+    while commits.len() < 2 {
+        let message = lis.next_message().await;
+        match message.head().message_type.as_str() {
+            "ACK" => commits.push(message),
+            _ => assert_eq!(message.text("MSH-10"), "2"),
+        }
+    }
+    assert_eq!(commits[0].bytes(), first.bytes());
+    assert_eq!(commits[1].text("MSA-2"), "L2");
+    assert_eq!(town.count("SELECT count(*) FROM message WHERE control_id = 'L1'").await, 1);
+    // Told of as double.
+    town.until("SELECT count(*) FROM tracking WHERE kind = 18", 1).await;
+    town.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_application_that_refuses_later_suspends_the_delivery() {
     let lis = Neighbour::open(stored()).await;

@@ -115,17 +115,7 @@ impl Town {
     ) -> Self {
         let data = tempfile::tempdir().unwrap();
         lay(data.path());
-        let mut text = format!("{HEAD}{text}");
-        for (name, neighbour) in neighbours {
-            text = text.replace(&format!("${name}"), &format!("127.0.0.1:{}", neighbour.port));
-        }
-        let others = others.iter().map(|(path, text)| ((*path).to_owned(), Arc::from(text.as_bytes())));
-        let files: Files = others.chain([("site.yaml".to_owned(), Arc::from(text.as_bytes()))]).collect();
-        let configuration =
-            Configuration::compile(&files, &Environment::local(), 1).unwrap_or_else(|mistakes| {
-                panic!("{}", mistakes.iter().map(ToString::to_string).collect::<String>())
-            });
-        let configuration = Arc::new(configuration);
+        let configuration = configuration(text, others, neighbours, 1);
         let database = testing::fresh_database().await;
         let engine = engine(&database, &configuration).await;
         sqlx::query(
@@ -136,6 +126,17 @@ impl Town {
         .unwrap();
         let outside = port::start(&engine, data.path().to_owned()).await.unwrap();
         Self { engine, outside, configuration, database, data }
+    }
+
+    /// Makes another site the running one, as a deployment does.
+    pub(crate) async fn deploy(&self, text: &str, neighbours: &[(&str, &Neighbour)]) {
+        let version = self.configuration.version + 1;
+        self.run(&format!(
+            "INSERT INTO config_version (version, created_by, origin, sha256) VALUES ({version}, 't', 'deploy', '')"
+        ))
+        .await;
+        self.engine.activate(configuration(text, &[], neighbours, version)).await.unwrap();
+        self.outside.ports.look().await.unwrap();
     }
 
     /// Kills the engine between two commits and starts another one on the same database.
@@ -198,6 +199,24 @@ impl Town {
     pub(crate) async fn stop(self) {
         self.engine.shutdown().await.unwrap();
     }
+}
+
+fn configuration(
+    text: &str,
+    others: &[(&str, &str)],
+    neighbours: &[(&str, &Neighbour)],
+    version: i64,
+) -> Arc<Configuration> {
+    let mut text = format!("{HEAD}{text}");
+    for (name, neighbour) in neighbours {
+        text = text.replace(&format!("${name}"), &format!("127.0.0.1:{}", neighbour.port));
+    }
+    let others = others.iter().map(|(path, text)| ((*path).to_owned(), Arc::from(text.as_bytes())));
+    let files: Files = others.chain([("site.yaml".to_owned(), Arc::from(text.as_bytes()))]).collect();
+    let compiled = Configuration::compile(&files, &Environment::local(), version);
+    Arc::new(compiled.unwrap_or_else(|mistakes| {
+        panic!("{}", mistakes.iter().map(ToString::to_string).collect::<String>())
+    }))
 }
 
 async fn engine(database: &PgConnectOptions, configuration: &Arc<Configuration>) -> Arc<Engine> {

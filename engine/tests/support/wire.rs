@@ -202,6 +202,7 @@ impl Site {
                 title: String::new(),
                 application: String::new(),
                 locations: vec![location],
+                exchange: None,
             },
         );
         let mut port = SendPort::mllp("out", Address::new("127.0.0.1", receiver.address.port()));

@@ -33,10 +33,11 @@ const VERBS: &[&str] = &[
     "suspend",
     "terminate",
     "end",
+    "acknowledge",
 ];
 /// Verbs of the language that are not built.
 const PLANNED: &[&str] =
-    &["parallel", "each", "acknowledge", "restart", "compensate", "call", "assemble", "reconcile", "requeue"];
+    &["parallel", "each", "restart", "compensate", "call", "assemble", "reconcile", "requeue"];
 
 /// First parts of the names of errors.
 const ERRORS: &[&str] = &[
@@ -170,6 +171,7 @@ impl Compiler<'_> {
         }
         let note = keys.text("note", &mut self.problems).map(|text| Arc::from(text.value));
         let when = keys.get("when").and_then(|node| self.condition(node));
+        self.may_raise(&verb.value);
         let path = self.path.clone();
         self.path = format!("{path}.{}", verb.value);
         let compiled = self.verb(&verb.value, verb.span, &keys);
@@ -254,15 +256,20 @@ impl Compiler<'_> {
         let before = self.env.clone();
         let bounded = u32::from(timeout.is_some());
         self.bounds += bounded;
+        self.raised.push(None);
         let body = keys.require("do", &mut self.problems).map(|node| self.block_at("do", node));
         self.bounds -= bounded;
+        let mut caught = before.clone();
+        let ended = self.env.clone();
+        self.caught(&mut caught);
+        self.env = ended;
         let mut after: Vec<Env> = Vec::new();
         if body.is_some_and(|(_, exit)| exit == Exit::Falls) {
             after.push(self.env.clone());
         }
         let mut catch = Vec::new();
         if let Some(node) = keys.get("catch") {
-            self.env = before.clone();
+            self.env = caught;
             // What the body set may not be set where a clause begins.
             let path = std::mem::take(&mut self.path);
             self.path = format!("{path}.catch");
@@ -352,6 +359,7 @@ impl Compiler<'_> {
         let condition = node.and_then(|node| self.condition(node));
         let before = self.env.clone();
         let body = keys.require("do", &mut self.problems).map(|node| self.block_at("do", node));
+        self.refuse_debts_paid(&before, span);
         self.env.leave(&before);
         let most = u32::try_from(most?).ok().filter(|most| *most > 0);
         if most.is_none() {

@@ -3,6 +3,7 @@
 use orderly_rules::yaml::{Keys, Node};
 use orderly_rules::{Type, Value};
 
+use super::blocks::Exit;
 use super::expr::{Readers, Want};
 use super::names::Secrecy;
 use super::{CODES, Compiler, FileHead, entries, is_id, is_name};
@@ -36,14 +37,25 @@ impl Compiler<'_> {
         let begun = self.env.clone();
         if let Some(node) = keys.require("steps", &mut self.problems) {
             "steps".clone_into(&mut self.path);
-            let (block, _) = self.block(node);
+            self.raised.push(None);
+            let (block, exit) = self.block(node);
             self.program.root = block;
+            if exit == Exit::Falls {
+                self.settle_debts(node.span);
+            }
         }
         if let Some(node) = keys.get("on_error") {
             self.env = begun;
+            let mut env = self.env.clone();
+            self.caught(&mut env);
+            self.env = env;
             "on_error".clone_into(&mut self.path);
-            let (clauses, _) = self.clauses(node);
+            let (clauses, ends) = self.clauses(node);
             self.program.on_error = clauses;
+            for end in ends {
+                self.env = end;
+                self.settle_debts(node.span);
+            }
         }
         keys.finish(&mut self.problems);
         self.program.slots = std::mem::take(&mut self.slots.names);

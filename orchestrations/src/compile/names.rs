@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use indexmap::IndexMap;
 use orderly_rules::Type;
 
+use super::owed::Debts;
 use crate::program::Slot;
 
 /// Words that a name introduced in a file may not be: reserved by Rhai or by the language.
@@ -120,6 +121,8 @@ impl Name {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Env {
     pub(super) names: IndexMap<String, Name>,
+    /// Acknowledgments that the definition owes.
+    pub(super) debts: Debts,
 }
 
 impl Env {
@@ -133,6 +136,7 @@ impl Env {
         let mut joined = first.clone();
         joined.names.retain(|_, _| true);
         for other in others {
+            joined.debts.join(&other.debts);
             for (name, known) in &other.names {
                 match joined.names.get_mut(name) {
                     Some(here) => {

@@ -71,10 +71,12 @@ impl Compiler<'_> {
         let name = keys.require_text("as", &mut self.problems);
         let port = keys.require("from", &mut self.problems).and_then(|node| self.port(node, false));
         let filter = self.filter(&keys);
+        let mut deferred = false;
         if let Some(node) = keys.get("acknowledge") {
             let word = node.word(&["commit", "deferred", "none"], &CODES, &mut self.problems);
-            if let Some(word @ ("deferred" | "none")) = word {
-                self.error("O009", node.span, format!("`acknowledge: {word}` is not supported yet"));
+            deferred = word == Some("deferred");
+            if word == Some("none") {
+                self.error("O009", node.span, "`acknowledge: none` is not supported yet");
             }
         }
         let Some(name) = name else {
@@ -85,6 +87,10 @@ impl Compiler<'_> {
         };
         let slot = self.introduce(&name.value, name.span, Type::Message(None), Secrecy::Secret);
         let fault = self.fault(&keys, filter.as_ref());
+
+        if deferred {
+            self.env.debts.owe(&name.value, slot);
+        }
         let opens = self.opens(&keys);
         keys.finish(&mut self.problems);
         let mut sets = Vec::new();

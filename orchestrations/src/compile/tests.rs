@@ -102,17 +102,7 @@ fn an_unknown_verb_is_named_with_the_one_that_was_meant() {
 
 #[test]
 fn verbs_that_are_planned_are_refused_by_name() {
-    for verb in [
-        "parallel",
-        "each",
-        "acknowledge",
-        "restart",
-        "compensate",
-        "call",
-        "assemble",
-        "reconcile",
-        "requeue",
-    ] {
+    for verb in ["parallel", "each", "restart", "compensate", "call", "assemble", "reconcile", "requeue"] {
         refused(&format!("  - {verb}: {{}}"), "O009", 15, &format!("`{verb}` is not supported yet"), None);
     }
     refused(
@@ -412,5 +402,59 @@ fn a_mistake_reads_like_a_compiler_message() {
     assert_eq!(
         problems[0].to_string(),
         "orchestrations/flow.yaml:15:5: error O101: unknown verb `sned`\n   |\n15 |   - sned: {}\n   |     ^^^^\n   = did you mean `send`?"
+    );
+}
+
+/// The definition of `flow` that answers for itself.
+fn deferred(steps: &str) -> String {
+    flow(steps).replace("opens: { order: orm } }", "opens: { order: orm }, acknowledge: deferred }")
+}
+
+#[track_caller]
+fn owes(steps: &str, code: &str, message: &str) {
+    let problems = compile(&deferred(steps)).err().unwrap_or_default();
+    let found = problems.iter().find(|it| it.code == code && it.message.contains(message));
+    assert!(found.is_some(), "{problems:#?}");
+}
+
+#[test]
+fn a_deferred_message_is_acknowledged_once_on_every_path() {
+    let ack = "  - acknowledge: { message: orm, code: AA }\n";
+    assert!(compile(&deferred(ack)).is_ok());
+    let early = "  - decide:
+      cases:
+        - when: settings.limit > 3
+          do: [ { acknowledge: { message: orm, code: AE, text: too much } }, { end: {} } ]\n";
+    assert!(
+        compile(&deferred(&format!("{early}{ack}"))).is_ok(),
+        "{:?}",
+        compile(&deferred(&format!("{early}{ack}"))).err()
+    );
+    owes("  - milestone: { name: done }", "O311", "without an acknowledgment of `orm`");
+    owes("  - acknowledge: { message: orm, code: AA, when: settings.limit > 3 }", "O311", "`orm`");
+    owes(&format!("{ack}{ack}"), "O310", "acknowledged before");
+    owes(&format!("{}{ack}", early.replace(", { end: {} }", "")), "O310", "may be acknowledged before");
+    owes(
+        "  - loop: { while: settings.limit > 3, most: 2, do: [ { acknowledge: { message: orm, code: AA } } ] }",
+        "O310",
+        "a loop",
+    );
+    let caught = |body: &str, clause: &str| {
+        format!(
+            "  - scope:\n      id: s\n      do: [ {body} ]\n      catch: [ {{ error: app, do: [ {clause} ] }} ]\n"
+        )
+    };
+    let (aa, ae) =
+        ("{ acknowledge: { message: orm, code: AA } }", "{ acknowledge: { message: orm, code: AE } }");
+    let risky = "{ throw: { error: bad, when: settings.limit > 3 } }";
+    assert!(compile(&deferred(&caught(&format!("{risky}, {aa}"), ae))).is_ok());
+    owes(&caught(&format!("{aa}, {risky}"), ae), "O310", "before");
+    owes(&caught(&format!("{risky}, {aa}"), "{ milestone: { name: bad } }"), "O311", "`orm`");
+    refused(
+        ack.trim_end(),
+        "O310",
+        15,
+        "this message did not come with `acknowledge: deferred`",
+        Some("write it at the trigger that receives the message"),
     );
 }

@@ -27,6 +27,7 @@ impl Compiler<'_> {
                 let message = keys.require("message", &mut self.problems).and_then(|node| self.message(node));
                 falls(message.map(|message| Verb::Publish { message }))
             }
+            "acknowledge" => falls(self.acknowledge(keys, span)),
             "transform" => falls(self.transform(keys, span)),
             "set" => falls(self.set(keys)),
             "lookup" => falls(self.lookup(keys)),
@@ -56,6 +57,7 @@ impl Compiler<'_> {
                     Some(Some(outcome)) => Some(outcome),
                     None => None,
                 };
+                self.settle_debts(span);
                 Some((Verb::End { outcome }, Exit::Leaves))
             }
         }

@@ -122,6 +122,15 @@ fn differs(what: &What, expectation: &Expectation) -> Option<Option<String>> {
         (What::Started { orchestration }, Expectation::Started { orchestration: wanted }) => {
             unless(orchestration == wanted, tell(what))
         }
+        (
+            What::Acknowledged { code, text, path },
+            Expectation::Acknowledged { code: wanted, text: part, path: place },
+        ) => unless(
+            code == wanted
+                && part.as_ref().is_none_or(|part| text.contains(part))
+                && place.as_ref().is_none_or(|place| path == place),
+            tell(what),
+        ),
         (What::NotRouted, Expectation::NotRouted) => None,
         _ => Some(None),
     }
@@ -151,6 +160,7 @@ fn tell(what: &What) -> String {
             let header = message.header();
             format!("{}^{} sent to {port}", header.message_type, header.trigger_event)
         }
+        What::Acknowledged { code, text, path } => format!("answered {code} {path} {text}"),
         What::Milestone { name } => format!("milestone {name}"),
         What::Started { orchestration } => format!("{orchestration} started"),
         What::NotRouted => "a message that nobody took".to_owned(),
@@ -167,6 +177,7 @@ fn words(expectation: &Expectation) -> String {
             format!("{} sent to {port}", kind.as_deref().unwrap_or("a message"))
         }
         Expectation::Status { state, .. } => format!("status {state}"),
+        Expectation::Acknowledged { code, .. } => format!("the answer {code}"),
         Expectation::Milestone { name } => format!("milestone {name}"),
         Expectation::Started { orchestration } => format!("{orchestration} to be started"),
         Expectation::NotRouted => "a message that nobody takes".to_owned(),

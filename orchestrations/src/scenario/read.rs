@@ -73,6 +73,11 @@ pub(super) enum Expectation {
     Started {
         orchestration: String,
     },
+    Acknowledged {
+        code: String,
+        text: Option<String>,
+        path: Option<String>,
+    },
     NotRouted,
     Nothing,
 }
@@ -80,7 +85,7 @@ pub(super) enum Expectation {
 const STEPS: &[&str] =
     &["receive", "start", "expect", "advance", "decide", "cancel", "reply", "fail", "resume"];
 const EXPECTATIONS: &[&str] =
-    &["task", "email", "sent", "status", "milestone", "started", "not_routed", "nothing"];
+    &["task", "email", "sent", "status", "milestone", "started", "acknowledged", "not_routed", "nothing"];
 
 /// Reads a file; `None` when nothing of it can run.
 pub(super) fn file(text: &str, stage: &Stage<'_>, problems: &mut Problems) -> Option<File> {
@@ -342,6 +347,29 @@ impl Reader<'_> {
         })
     }
 
+    /// An expectation that is one word.
+    fn short(&mut self, name: &str, text: &str, body: &Node) -> Option<Expectation> {
+        Some(match name {
+            "nothing" => Expectation::Nothing,
+            "not_routed" => Expectation::NotRouted,
+            "status" => Expectation::Status { state: text.to_owned(), outcome: None, code: None },
+            "milestone" => Expectation::Milestone { name: text.to_owned() },
+            "started" => Expectation::Started { orchestration: text.to_owned() },
+            "acknowledged" => Expectation::Acknowledged { code: text.to_owned(), text: None, path: None },
+            "task" => Expectation::Task {
+                id: Some(text.to_owned()),
+                role: None,
+                user: None,
+                quorum: None,
+                title: None,
+            },
+            _ => {
+                self.problems.error("O001", body.span, format!("`{name}` is a mapping"));
+                return None;
+            }
+        })
+    }
+
     fn expectation(&mut self, node: &Node) -> Option<Expectation> {
         let Some([(word, body)]) = node.as_map() else {
             self.problems.error("O102", node.span, "an expectation has exactly one key");
@@ -354,24 +382,7 @@ impl Reader<'_> {
             return None;
         }
         if let Some(text) = body.as_text() {
-            return Some(match name {
-                "nothing" => Expectation::Nothing,
-                "not_routed" => Expectation::NotRouted,
-                "status" => Expectation::Status { state: text.to_owned(), outcome: None, code: None },
-                "milestone" => Expectation::Milestone { name: text.to_owned() },
-                "started" => Expectation::Started { orchestration: text.to_owned() },
-                "task" => Expectation::Task {
-                    id: Some(text.to_owned()),
-                    role: None,
-                    user: None,
-                    quorum: None,
-                    title: None,
-                },
-                _ => {
-                    self.problems.error("O001", body.span, format!("`{name}` is a mapping"));
-                    return None;
-                }
-            });
+            return self.short(name, text, body);
         }
         let keys = Keys::open(body, &format!("`{name}`"), &CODES, self.problems)?;
         let text =
@@ -402,6 +413,11 @@ impl Reader<'_> {
             "milestone" => Expectation::Milestone { name: keys.require_text("name", self.problems)?.value },
             "started" => Expectation::Started {
                 orchestration: keys.require_text("orchestration", self.problems)?.value,
+            },
+            "acknowledged" => Expectation::Acknowledged {
+                code: keys.require_text("code", self.problems)?.value,
+                text: text("text", self.problems),
+                path: text("error_path", self.problems),
             },
             "not_routed" => Expectation::NotRouted,
             _ => Expectation::Nothing,

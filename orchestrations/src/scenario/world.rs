@@ -28,6 +28,7 @@ pub(super) enum What {
     Email { to_roles: Vec<String>, to_users: Vec<String>, text: String },
     Sent { port: String, message: Message },
     Milestone { name: String },
+    Acknowledged { code: String, text: String, path: String },
     Started { orchestration: String },
     NotRouted,
 }
@@ -360,6 +361,9 @@ impl<'a> World<'a> {
                 self.messages.extend(message.map(|message| (message_id, message)));
                 let message = self.messages[&message_id].clone();
                 self.note(What::Sent { port: "message box".to_owned(), message });
+            }
+            Effect::Acknowledge { code, text, path, .. } => {
+                self.note(What::Acknowledged { code, text, path });
             }
             Effect::Send { send, message_id, message, port, expect, .. } => {
                 self.messages.extend(message.map(|message| (message_id, message)));

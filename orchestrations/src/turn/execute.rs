@@ -27,6 +27,9 @@ impl<'r> Run<'r, '_> {
             Verb::Receive(receive) => self.begin_receive(id, receive),
             Verb::Send(send) => self.send(id, send),
             Verb::Publish { message } => self.publish(id, *message),
+            Verb::Acknowledge { message, code, text, path } => {
+                self.acknowledge(id, *message, code, text.as_ref(), path.as_ref())
+            }
             Verb::Transform(transform) => self.transform(id, transform),
             Verb::Set { values } => self.set(id, values),
             Verb::Lookup { table, key, slot, or_empty } => self.lookup(id, table, key, *slot, *or_empty),
@@ -298,6 +301,22 @@ impl<'r> Run<'r, '_> {
         let parent = fresh.as_ref().and_then(|fresh| fresh.parent);
         self.entry(id, "published");
         self.effect(Effect::Publish { message_id, message: fresh.map(|fresh| fresh.message), parent })?;
+        Ok(Flow::Go)
+    }
+
+    fn acknowledge(
+        &mut self,
+        id: StepId,
+        slot: Slot,
+        code: &str,
+        text: Option<&Expr>,
+        path: Option<&Expr>,
+    ) -> Result<Flow, Raised> {
+        let message_id = self.message_id(slot)?;
+        let text = text.map(|text| self.text(text)).transpose()?.unwrap_or_default();
+        let path = path.map(|path| self.text(path)).transpose()?.unwrap_or_default();
+        self.entry(id, format!("answered {code}"));
+        self.effect(Effect::Acknowledge { message_id, code: code.to_owned(), text, path })?;
         Ok(Flow::Go)
     }
 

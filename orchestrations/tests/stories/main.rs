@@ -406,3 +406,32 @@ fn mistakes_in_a_scenario_have_their_place() {
         "flow.test.yaml:5:9: error O101: unknown step `recieve`",
     );
 }
+
+#[test]
+fn an_acknowledgment_that_the_flow_decides_is_seen_by_its_scenario() {
+    let head = HEAD.replace("opens: { order: orm } }", "opens: { order: orm }, acknowledge: deferred }");
+    let flow = format!(
+        "{head}steps:
+  - decide:
+      cases:
+        - when: orm[\"PID-3.1\"] == \"8\"
+          do: [ {{ acknowledge: {{ message: orm, code: AA }} }}, {{ end: {{}} }} ]
+  - delay: {{ id: rest, for: 5m }}
+  - acknowledge: {{ message: orm, code: AE, text: \"unknown patient {{orm[\\\"PID-3.1\\\"]}}\", error_path: PID-3.1 }}"
+    );
+    story(
+        &flow,
+        "      - ORDER
+      - expect: { nothing: true }
+      - advance: 5m
+      - expect: { acknowledged: { code: AE, error_path: PID-3.1, text: unknown patient 7 } }
+      - expect: { status: completed }",
+    );
+    fails(
+        &flow,
+        "      - ORDER
+      - advance: 5m
+      - expect: { acknowledged: AA }",
+        "expected the answer AA, but answered AE PID-3.1 unknown patient 7",
+    );
+}

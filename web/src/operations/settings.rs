@@ -10,8 +10,8 @@ mod transport;
 mod words;
 
 use orderly_engine::configuration::{
-    Binding, Configuration, Contact, Enlisted, Identify, LocationLimits, OrderSource, Party, PartyAddress,
-    PortState, ReceiveLocation, ReceivePort, SendPort, UnknownParty,
+    Binding, Configuration, Contact, Enlisted, Exchange, Identify, LocationLimits, OrderSource, Party,
+    PartyAddress, PortState, ReceiveLocation, ReceivePort, SendPort, UnknownParty,
 };
 use orderly_engine::routing::{self, Means};
 use orderly_engine::site::Origins;
@@ -27,7 +27,7 @@ pub(crate) fn location(
     port: &ReceivePort,
     location: &ReceiveLocation,
 ) -> Vec<Group> {
-    let ReceivePort { name: port_name, title: port_title, application, locations } = port;
+    let ReceivePort { name: port_name, title: port_title, application, locations, exchange } = port;
     let ReceiveLocation {
         name,
         title,
@@ -45,6 +45,7 @@ pub(crate) fn location(
     book.group("Who may send");
     book.say("Receive port", "title", port_title);
     book.say("Application", "application", application);
+    asked(&mut book, exchange.as_ref());
     book.turn_to(own);
     book.say("Location", "title", if title.is_empty() { name } else { title });
     let first = locations.first().is_some_and(|first| first.name == *name);
@@ -80,6 +81,23 @@ pub(crate) fn location(
     book.group("Connection");
     transport::receive(&mut book, adapter);
     book.finish()
+}
+
+/// What becomes of a question at a two-way port.
+fn asked(book: &mut Book<'_>, exchange: Option<&Exchange>) {
+    let Some(Exchange { within, responses, route }) = exchange else {
+        return book.say("What comes in asks for a response", "two_way", "No");
+    };
+    book.say("What comes in asks for a response", "two_way", "Yes");
+    book.say("AE without a response", "exchange.within", format!("After {}", words::span(*within)));
+    book.say(
+        "Responses come by",
+        "exchange.responses",
+        list(responses, "The connection of the question only"),
+    );
+    let back = route.as_ref().map(|port| format!("Send port {port}"));
+    let back = back.unwrap_or_else(|| "The connection of the question".to_owned());
+    book.say("A response goes back by", "exchange.route", back);
 }
 
 /// How messages of one party are taken at a location; `None`: of senders nobody knows.

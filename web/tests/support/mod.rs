@@ -82,6 +82,7 @@ pub fn configuration() -> Configuration {
             title: format!("What the {party} sends"),
             application: "main".to_owned(),
             locations: vec![location],
+            exchange: None,
         };
         configuration.receive_ports.insert(name.to_owned(), receive);
     }

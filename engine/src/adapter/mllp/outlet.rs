@@ -7,7 +7,7 @@ use crate::configuration::Framing;
 use crate::crash_point::around;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
@@ -78,6 +78,32 @@ impl Reply {
             Some(Way::Outlet(outlet, slot)) => outlet.fill(slot, answer),
             Some(Way::Call(told)) => told(Told::NotStored),
             None => {}
+        }
+    }
+}
+
+/// The connection an input came by, for what is told later on.
+#[derive(Debug, Clone)]
+pub struct Line(Weak<Outlet>);
+
+impl Line {
+    /// Whether the other end still listens, as far as we know.
+    pub fn is_open(&self) -> bool {
+        self.0.upgrade().is_some_and(|outlet| !outlet.lock().closing)
+    }
+
+    /// Writes one more message; false when the connection is gone.
+    pub fn send(&self, message: &[u8]) -> bool {
+        self.0.upgrade().is_some_and(|outlet| outlet.push(message))
+    }
+}
+
+impl Reply {
+    /// The connection that waits for this answer; none where an interchange is taken apart.
+    pub fn line(&self) -> Option<Line> {
+        match &self.0 {
+            Some(Way::Outlet(outlet, _)) => Some(Line(Arc::downgrade(outlet))),
+            _ => None,
         }
     }
 }
@@ -219,6 +245,21 @@ impl Outlet {
         }
     }
 
+    /// Writes what answers no slot, between two answers.
+    fn push(&self, message: &[u8]) -> bool {
+        let mut state = self.lock();
+        if state.closing {
+            return false;
+        }
+        frame_into(&mut state.unwritten, message, &self.framing);
+        self.write_now(&mut state);
+        if state.task_waits || !state.unwritten.is_empty() {
+            drop(state);
+            self.wake.notify_one();
+        }
+        true
+    }
+
     fn write_now(&self, state: &mut State) {
         let Some(socket) = self.direct.as_ref().filter(|_| !state.writing) else { return };
         while !state.unwritten.is_empty() {
@@ -328,6 +369,19 @@ mod tests {
         assert_eq!(outlet.begin_writing(), b"\x0b\x15\x1c\x0d");
         outlet.reply().answer(Answer::Silence);
         assert!(outlet.begin_writing().is_empty());
+    }
+
+    #[test]
+    fn what_is_told_later_leaves_between_answers_and_not_after_the_end() {
+        let outlet = outlet();
+        let (first, second) = (outlet.reply(), outlet.reply());
+        let line = first.line().unwrap();
+        first.answer(Answer::Ack(b"one".to_vec()));
+        assert!(line.send(b"later") && line.is_open());
+        second.answer(Answer::Ack(b"two".to_vec()));
+        assert_eq!(outlet.begin_writing(), b"\x0bone\x1c\x0d\x0blater\x1c\x0d\x0btwo\x1c\x0d");
+        outlet.shut();
+        assert!(!line.send(b"too late") && !line.is_open());
     }
 
     #[test]

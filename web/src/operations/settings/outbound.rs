@@ -256,7 +256,7 @@ fn collected(book: &mut Book<'_>, batch: Option<&OutboundBatch>) {
 
 /// How messages to a party are written, with `outbound` before each key.
 pub(super) fn written(book: &mut Book<'_>, outbound: &Outbound) {
-    let Outbound { version, charset, header, ask } = outbound;
+    let Outbound { version, charset, header, ask, validation, profile, numbers } = outbound;
     let as_is = || "As it is".to_owned();
     book.say("Version (MSH-12)", "outbound.version", version.clone().unwrap_or_else(as_is));
     match charset {
@@ -272,6 +272,10 @@ pub(super) fn written(book: &mut Book<'_>, outbound: &Outbound) {
             book.say("MSH-18 is set", "outbound.charset.declare", yes(*declare));
         }
     }
+    let level = validation.as_ref().map(|own| own.level.word());
+    book.say("Checked before it leaves", "outbound.validation.level", capital(level.unwrap_or("not at all")));
+    book.say("Profile", "outbound.profile", profile.clone().unwrap_or_else(|| "None".to_owned()));
+    book.say("Numbered (MSH-13)", "outbound.sequence", yes(*numbers));
     let places: Vec<String> = header.iter().map(|(place, text)| format!("{place} = {text}")).collect();
     book.say("Header", "outbound.header", list(&places, "As it is"));
     match ask {
