@@ -376,7 +376,7 @@ mod tests {
             judged.into_iter().map(|judged| all[judged.number].name.as_str()).collect()
         };
         let takes = routing.judged.iter().filter(|judged| judged.takes).collect();
-        assert_eq!(named(takes), ["billing-results", "lab-order", "lab-results"]);
+        assert_eq!(named(takes), ["billing-results", "billing-night", "lab-order", "lab-results"]);
         let near = routing.judged.iter().filter(|judged| !judged.takes && judged.failed() == 1).collect();
         assert_eq!(named(near), ["order-entry"]);
     }

@@ -121,24 +121,9 @@ async fn call(work: &mut SendWork, settings: &SendPort, port: &Port, senders: &S
     };
     let mut foreign = Vec::new();
     let mut slot = port.connection(work.lane).await;
-    // What came unasked since the last exchange: second answers, late ones.
-    let mut client = match slot.take() {
-        Some(client) => drain(client, (port, settings, senders), &mut foreign).await,
-        None => None,
-    };
-    if client.is_none() {
-        let begun = Instant::now();
-        match port.call().await {
-            Ok(fresh) => client = Some(fresh),
-            Err(error) => {
-                port.disconnected();
-                tracing::debug!(send_port = settings.name, %error, "Could not reach a receiver");
-                return Exchanged::failed(Answered::NoConnection, begun, foreign);
-            }
-        }
-    }
-    let Some(mut client) = client else {
-        return Exchanged::failed(Answered::NoConnection, Instant::now(), foreign);
+    let mut client = match connected(slot.take(), (port, settings, senders), &mut foreign).await {
+        Ok(client) => client,
+        Err(begun) => return Exchanged::failed(Answered::NoConnection, begun, foreign),
     };
     let begun = Instant::now();
     let waits = Waits { senders, port, settings };
@@ -181,6 +166,26 @@ async fn call(work: &mut SendWork, settings: &SendPort, port: &Port, senders: &S
         client.close().await;
     }
     exchanged
+}
+
+/// The connection to send on: the open one after what came unasked on it (second answers, late ones), else a new one.
+/// An error says when the call began that found nobody.
+async fn connected(
+    open: Option<Client>,
+    (port, settings, senders): (&Port, &SendPort, &Senders),
+    foreign: &mut Vec<Foreign>,
+) -> Result<Client, Instant> {
+    if let Some(open) = open
+        && let Some(client) = drain(open, (port, settings, senders), foreign).await
+    {
+        return Ok(client);
+    }
+    let begun = Instant::now();
+    port.call().await.map_err(|error| {
+        port.disconnected();
+        tracing::debug!(send_port = settings.name, %error, "Could not reach a receiver");
+        begun
+    })
 }
 
 /// What leaves one after the other in place of a message that is too large for its receiver; nothing for most.
