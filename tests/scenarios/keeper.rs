@@ -85,12 +85,16 @@ impl Keeper {
         (!wanted.is_empty() && !self.ended.is_cancelled()).then(|| format!("{}:1", wanted.join(",")))
     }
 
-    /// Notes a kill: the process's last point was the one.
+    /// Notes a kill: the last point that it passed of those that were wanted. Other threads may pass one more before the
+    /// process is gone.
     fn note(&self) {
-        let last = points(&self.data).pop().expect("it died at a point");
         let mut life = self.life();
-        let left =
-            life.wanted.get_mut(&last).unwrap_or_else(|| panic!("it died at {last}, which nobody wanted"));
+        let passed = points(&self.data).into_iter().rev();
+        let last = passed
+            .into_iter()
+            .find(|point| life.wanted.contains_key(point))
+            .expect("it died at a wanted point");
+        let left = life.wanted.get_mut(&last).expect("it was found there");
         *left -= 1;
         if *left == 0 {
             life.wanted.remove(&last);

@@ -144,8 +144,9 @@ async fn what_tracking_names_for_a_held_instance_outlives_its_day() {
     }
     clock.set(start + TimeDelta::days(7));
     partition::ensure(engine.store()).await.unwrap();
-    let dropped = enforced(&engine, &class(5, 10), data.path()).await;
-    assert_eq!(dropped[0].kept, 1);
+    // The chain is not looked at: the entry made by hand above has no block in it.
+    let dropped = retention::enforce(engine.store(), &class(5, 10), data.path()).await.unwrap();
+    assert_eq!(dropped.iter().map(|day| day.kept).sum::<i64>(), 1);
     assert_eq!(number(&engine, "SELECT count(*) FROM message WHERE control_id = '3'").await, 1);
     engine.abandon();
 }
