@@ -96,7 +96,7 @@ send_ports:
     intent: true
     priority: 7
     state: on_hold
-    limits: { rate: 5, connections: 2, in_flight: 3, waiting: 100, message: 2MiB }
+    limits: { rate: 5, connections: 2, in_flight: 1, waiting: 100, message: 2MiB }
     ack:
       expect: application
       within: 12s
