@@ -85,10 +85,7 @@ struct IncomingPage {
 /// The newest first.
 pub(crate) async fn list(State(state): State<AppState>, visit: Visit, Query(asked): Query<Listed>) -> Answer {
     let shell = Shell::new(&visit, "Batches");
-    let before = match asked.before.as_str() {
-        "" => None,
-        id => Some(id.parse::<MessageId>().map_err(|_| Failure::NotFound { what: "page" })?.0),
-    };
+    let before = asked.before()?;
     let mut found = batches::interchanges(state.pool(), before, one_more(PAGE)).await?;
     let more = found.len() > PAGE;
     found.truncate(PAGE);

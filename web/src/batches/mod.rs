@@ -3,9 +3,11 @@
 pub(crate) mod incoming;
 pub(crate) mod outgoing;
 
+use orderly_engine::ids::MessageId;
 use orderly_engine::view::suspended::cause_title;
 use serde::Deserialize;
 
+use crate::failure::Failure;
 use crate::shell::Shell;
 use crate::state::AppState;
 use crate::word::{Tag, Tone};
@@ -20,6 +22,16 @@ const ITEMS: usize = 100;
 pub(crate) struct Listed {
     #[serde(default)]
     before: String,
+}
+
+impl Listed {
+    /// The last batch of the page before this one.
+    fn before(&self) -> Result<Option<i64>, Failure> {
+        match self.before.as_str() {
+            "" => Ok(None),
+            id => Ok(Some(id.parse::<MessageId>().map_err(|_| Failure::NotFound { what: "page" })?.0)),
+        }
+    }
 }
 
 /// Which messages of a batch are shown.

@@ -149,10 +149,7 @@ struct OutgoingPage {
 /// Open batches, then the newest closed ones.
 pub(crate) async fn list(State(state): State<AppState>, visit: Visit, Query(asked): Query<Listed>) -> Answer {
     let shell = Shell::new(&visit, "Batches");
-    let before = match asked.before.as_str() {
-        "" => None,
-        id => Some(id.parse::<MessageId>().map_err(|_| Failure::NotFound { what: "page" })?.0),
-    };
+    let before = asked.before()?;
     let pool = state.pool();
     let open = if before.is_none() { batches::open(pool).await? } else { Vec::new() };
     let mut closed = batches::sealed(pool, None, before, one_more(PAGE)).await?;
