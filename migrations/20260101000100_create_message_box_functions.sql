@@ -30,19 +30,27 @@ COMMENT ON FUNCTION message_id_at IS 'Smallest message id of that instant.';
 CREATE FUNCTION ensure_partitions(p_now timestamptz, p_days integer, p_hours integer) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public AS $$
 DECLARE
-    v_day  timestamptz;
-    v_hour timestamptz;
-    v_made integer := 0;
+    v_day   timestamptz;
+    v_hour  timestamptz;
+    v_class smallint;
+    v_made  integer := 0;
 BEGIN
     PERFORM pg_advisory_xact_lock(4, 0);
-    IF to_regclass('message_0') IS NULL THEN
-        CREATE TABLE message_0 PARTITION OF message FOR VALUES IN (0) PARTITION BY RANGE (id);
-    END IF;
+    FOR v_class IN SELECT 0 UNION ALL SELECT number FROM retention_class ORDER BY 1 LOOP
+        IF to_regclass('message_' || v_class) IS NULL THEN
+            EXECUTE format('CREATE TABLE %I (LIKE message INCLUDING ALL) PARTITION BY RANGE (id)', 'message_' || v_class);
+            EXECUTE format('ALTER TABLE message ATTACH PARTITION %I FOR VALUES IN (%s)', 'message_' || v_class, v_class);
+        END IF;
+        FOR n IN -1 .. p_days LOOP
+            v_day := (date_trunc('day', p_now AT TIME ZONE 'UTC') + n * interval '1 day') AT TIME ZONE 'UTC';
+            v_made := v_made + ensure_partition('message_' || v_class,
+                'message_' || v_class || '_' || to_char(v_day AT TIME ZONE 'UTC', 'YYYYMMDD'),
+                message_id_at(v_day)::text, message_id_at(v_day + interval '1 day')::text)::integer;
+        END LOOP;
+    END LOOP;
     FOR n IN -1 .. p_days LOOP
         v_day := (date_trunc('day', p_now AT TIME ZONE 'UTC') + n * interval '1 day') AT TIME ZONE 'UTC';
         v_made := v_made
-            + ensure_partition('message_0', 'message_0_' || to_char(v_day AT TIME ZONE 'UTC', 'YYYYMMDD'),
-                message_id_at(v_day)::text, message_id_at(v_day + interval '1 day')::text)::integer
             + ensure_partition('duplicate', 'duplicate_' || to_char(v_day AT TIME ZONE 'UTC', 'YYYYMMDD'),
                 (v_day AT TIME ZONE 'UTC')::date::text, ((v_day AT TIME ZONE 'UTC')::date + 1)::text)::integer
             + ensure_partition('tracking', 'tracking_' || to_char(v_day AT TIME ZONE 'UTC', 'YYYYMMDD'),
@@ -57,7 +65,7 @@ BEGIN
     END LOOP;
     RETURN v_made;
 END $$;
-COMMENT ON FUNCTION ensure_partitions IS 'Makes the partitions of message, duplicate and tracking for the days ahead and of work for the hours ahead; run at start and hourly.';
+COMMENT ON FUNCTION ensure_partitions IS 'Makes the partitions of message (of each retention class), duplicate and tracking for the days ahead and of work for the hours ahead; run at start and hourly.';
 
 -- Lanes -----------------------------------------------------------------------------------------------------
 

@@ -58,22 +58,32 @@ COMMENT ON COLUMN message_past.body_sha256 IS 'The body in the archive has this 
 CREATE INDEX message_past_patient ON message_past (patient, id) WHERE patient IS NOT NULL;
 CREATE INDEX message_past_control_id ON message_past (control_id, id) WHERE control_id IS NOT NULL;
 
-CREATE FUNCTION old_partitions(p_now timestamptz, p_bodies interval, p_tracking interval)
-RETURNS TABLE (name text, parent text, from_at timestamptz, to_at timestamptz)
+CREATE FUNCTION old_partitions(
+    p_now      timestamptz,
+    p_default  interval,   -- bodies of the default class
+    p_name     text[],     -- the other classes
+    p_bodies   interval[], -- theirs
+    p_gone     interval,   -- bodies of classes that the site does not have any more
+    p_tracking interval
+) RETURNS TABLE (name text, class smallint, from_at timestamptz, to_at timestamptz)
 LANGUAGE sql STABLE AS $$
-    SELECT d.name, d.parent, d.from_at, d.from_at + interval '1 day'
+    SELECT d.name, d.class, d.from_at, d.from_at + interval '1 day'
       FROM (SELECT c.relname::text AS name,
-                   CASE p.relname WHEN 'message_0' THEN 'message' ELSE 'tracking' END AS parent,
+                   substring(p.relname FROM '^message_([0-9]+)$')::smallint AS class,
                    to_timestamp(right(c.relname, 8) || '+00', 'YYYYMMDDTZH') AS from_at
               FROM pg_inherits i
               JOIN pg_class c ON c.oid = i.inhrelid
               JOIN pg_class p ON p.oid = i.inhparent
-             WHERE i.inhparent IN (to_regclass('message_0'), 'tracking'::regclass)
+             WHERE p.relnamespace = 'public'::regnamespace
+               AND p.relname ~ '^(message_[0-9]+|tracking)$'
                AND c.relname ~ '_[0-9]{8}$') AS d
-     WHERE d.from_at + interval '1 day' <= p_now - CASE d.parent WHEN 'message' THEN p_bodies ELSE p_tracking END
-     ORDER BY d.from_at, d.parent
+      LEFT JOIN retention_class r ON r.number = d.class
+      LEFT JOIN unnest(p_name, p_bodies) AS u(name, bodies) ON u.name = r.name
+     WHERE d.from_at + interval '1 day'
+           <= p_now - CASE WHEN d.class IS NULL THEN p_tracking WHEN d.class = 0 THEN p_default ELSE coalesce(u.bodies, p_gone) END
+     ORDER BY d.from_at, d.name
 $$;
-COMMENT ON FUNCTION old_partitions IS 'Days of messages and tracking that are older than the retention class says, the oldest first.';
+COMMENT ON FUNCTION old_partitions IS 'Days of messages, by class, and of tracking (no class) that are older than the site says, the oldest first.';
 
 CREATE FUNCTION drop_archived(
     p_name text, p_rows bigint, p_sha256 bytea, p_file text, p_now timestamptz,
@@ -81,13 +91,13 @@ CREATE FUNCTION drop_archived(
 ) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public SET lock_timeout = '2s' AS $$
 DECLARE
-    v_parent text := CASE WHEN p_name LIKE 'message_0_%' THEN 'message' ELSE 'tracking' END;
+    v_parent text := CASE WHEN p_name LIKE 'message_%' THEN 'message' ELSE 'tracking' END;
     v_from   timestamptz := to_timestamp(right(p_name, 8) || '+00', 'YYYYMMDDTZH');
     v_month  timestamptz := date_trunc('month', v_from AT TIME ZONE 'UTC') AT TIME ZONE 'UTC';
     v_rows   bigint;
     v_kept   bigint := 0;
 BEGIN
-    IF p_name !~ '^(message_0|tracking)_[0-9]{8}$' THEN
+    IF p_name !~ '^(message_[0-9]+|tracking)_[0-9]{8}$' THEN
         RAISE EXCEPTION '% is no day of messages or tracking', p_name;
     END IF;
     PERFORM pg_advisory_xact_lock(4, 0);

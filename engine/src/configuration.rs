@@ -12,6 +12,7 @@ mod notify;
 mod party;
 mod people;
 mod receive_port;
+mod retention;
 mod send_port;
 
 use std::{sync::Arc, time::Duration};
@@ -26,6 +27,7 @@ pub use notify::*;
 pub use party::*;
 pub use people::*;
 pub use receive_port::*;
+pub use retention::*;
 pub use send_port::*;
 
 pub use orderly_orchestrations::Definition;
@@ -240,34 +242,6 @@ impl SendTarget {
             Self::Port(name) | Self::Group(name) => name,
         }
     }
-}
-
-/// How long what is kept.
-#[derive(Debug, Clone, Default)]
-pub struct Retention {
-    /// Class of a message that none of the others takes.
-    pub default: String,
-    /// Classes by name.
-    pub classes: IndexMap<String, RetentionClass>,
-}
-
-/// How long messages of one class are kept.
-#[derive(Debug, Clone)]
-pub struct RetentionClass {
-    /// Name in the site folder.
-    pub name: String,
-    /// `message.retention`; 0 is the default class.
-    pub number: i16,
-    /// For people.
-    pub title: String,
-    /// Bodies.
-    pub bodies: Duration,
-    /// Tracking entries.
-    pub tracking: Duration,
-    /// Tasks.
-    pub tasks: Duration,
-    /// After which suspended work is reported again.
-    pub suspended_alert: Duration,
 }
 
 /// What can be searched, and how long the audit trail is kept.

@@ -32,6 +32,14 @@ impl Current {
         Self { configuration, directory, subscriptions }
     }
 
+    /// `message.retention` of a message from that party.
+    #[must_use]
+    pub fn retention(&self, party: Option<&str>, properties: &Properties) -> i16 {
+        let party = party.and_then(|name| self.configuration.parties.get(name));
+        let class = self.configuration.retention.class_of(party, properties);
+        if class == self.configuration.retention.default { 0 } else { self.directory.retention(class) }
+    }
+
     /// Everybody who must see a message with these properties.
     #[must_use]
     pub fn routes(&self, properties: &Properties, arrival: Arrival<'_>) -> Vec<Route> {

@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 
+use chrono::{DateTime, Utc};
+
 use crate::configuration::{Configuration, OnFailure};
-use crate::store::{Error, Store};
+use crate::store::{Error, Store, partition};
 
 /// What a subscriber is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -86,6 +88,7 @@ pub struct Directory {
     by_name: HashMap<(SubscriberKind, String), i32>,
     by_lane: HashMap<i32, i32>,
     sources: HashMap<(&'static str, String), i32>,
+    classes: HashMap<String, i16>,
 }
 
 impl Directory {
@@ -138,6 +141,7 @@ impl Directory {
         )
         .execute(tx.connection())
         .await?;
+        number_classes(&mut tx, configuration, store.clock().now()).await?;
         let directory = Self::read(&mut tx, &wanted).await?;
         tx.commit().await?;
         Ok(directory)
@@ -183,6 +187,10 @@ impl Directory {
             .find(|kind| kind.word() == row.kind);
             directory.sources.extend(kind.map(|kind| ((kind.word(), row.name), row.id)));
         }
+        for row in sqlx::query!("SELECT number, name FROM retention_class").fetch_all(tx.connection()).await?
+        {
+            directory.classes.insert(row.name, row.number);
+        }
         Ok(directory)
     }
 
@@ -223,11 +231,46 @@ impl Directory {
         self.by_lane.keys().copied()
     }
 
+    /// `message.retention` of a class by its name; 0 for the default class.
+    #[must_use]
+    pub fn retention(&self, class: &str) -> i16 {
+        self.classes.get(class).copied().unwrap_or_default()
+    }
+
     /// Number of a source; `port/location` for receive locations.
     #[must_use]
     pub fn source(&self, kind: SourceKind, name: &str) -> Option<i32> {
         self.sources.get(&(kind.word(), name.to_owned())).copied()
     }
+}
+
+/// Gives numbers to retention classes that are new, and makes the partitions that their messages need at once.
+async fn number_classes(
+    tx: &mut crate::store::Tx,
+    configuration: &Configuration,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let retention = &configuration.retention;
+    let others = retention.classes.keys().filter(|name| **name != retention.default);
+    let others: Vec<String> = others.cloned().collect();
+    if others.is_empty() {
+        return Ok(());
+    }
+    // Nodes that load the same version at the same time number one after the other.
+    sqlx::query!("SELECT pg_advisory_xact_lock(4, 3)").execute(tx.connection()).await?;
+    let new = sqlx::query!(
+        "INSERT INTO retention_class (number, name)
+         SELECT (SELECT coalesce(max(number), 0) FROM retention_class) + row_number() OVER (ORDER BY u.place), u.name
+           FROM unnest($1::text[]) WITH ORDINALITY AS u(name, place)
+          WHERE NOT EXISTS (SELECT FROM retention_class c WHERE c.name = u.name)",
+        &others
+    )
+    .execute(tx.connection())
+    .await?;
+    if new.rows_affected() > 0 {
+        partition::ensure_for_classes(tx, now).await?;
+    }
+    Ok(())
 }
 
 type Wanted<'a> = (SubscriberKind, &'a str, u16, bool);

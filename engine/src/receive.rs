@@ -231,7 +231,7 @@ impl Door {
             charset: 0,
             // Port, location and party stand in columns, the rest is read from the message again.
             context: None,
-            retention: retention(arrival.current, &known.properties),
+            retention: arrival.current.retention(known.party.as_deref(), &known.properties),
             duplicate: self.key(known),
             place: arrival.peer.place,
             routes,
@@ -358,12 +358,6 @@ fn source_key(arrival: &Arrival<'_>, party: Option<&str>) -> String {
         OrderSource::Location => format!("{}/{}", arrival.port.name, arrival.location.name),
         OrderSource::Party => party.unwrap_or_default().to_owned(),
     }
-}
-
-fn retention(current: &Current, properties: &Properties) -> i16 {
-    let _ = (current, properties);
-    // Retention classes with filters are not supported yet: everything is of the default class.
-    0
 }
 
 /// Whether the application acknowledgment of a message takes a send port by itself.

@@ -17,7 +17,7 @@ use tokio::io::AsyncWriteExt;
 use tokio_util::sync::CancellationToken;
 
 use crate::access;
-use crate::configuration::RetentionClass;
+use crate::configuration::Retention;
 use crate::crash_point::Point as _;
 use crate::current::Running;
 use crate::ids::first_at;
@@ -75,10 +75,7 @@ pub async fn keep(store: Store, running: Running, data: PathBuf, stop: Cancellat
     while stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
         pause = EVERY;
         let configuration = running.load().configuration.clone();
-        let Some(class) = configuration.retention.classes.get(&configuration.retention.default) else {
-            continue;
-        };
-        match enforce(&store, class, &data).await {
+        match enforce(&store, &configuration.retention, &data).await {
             Ok(dropped) => {
                 for day in dropped {
                     tracing::info!(
@@ -98,12 +95,19 @@ pub async fn keep(store: Store, running: Running, data: PathBuf, stop: Cancellat
     }
 }
 
-/// Archives and drops every day that is old enough, the oldest first. One node at a time does it; others answer nothing.
+/// Archives and drops every day that is old enough by its class, the oldest first. One node at a time does it; others answer nothing.
 ///
 /// # Errors
 ///
 /// At the first day that fails; it stays as it is.
-pub async fn enforce(store: &Store, class: &RetentionClass, data: &Path) -> Result<Vec<Dropped>, Error> {
+pub async fn enforce(store: &Store, retention: &Retention, data: &Path) -> Result<Vec<Dropped>, Error> {
+    let (Some(usual), Some(gone), Some(tracking)) =
+        (retention.classes.get(&retention.default), retention.longest(), retention.tracking())
+    else {
+        return Ok(Vec::new());
+    };
+    let names: Vec<String> = retention.classes.keys().cloned().collect();
+    let bodies: Vec<PgInterval> = retention.classes.values().map(|class| interval(class.bodies)).collect();
     let mut session = store.connection().await?;
     let free = sqlx::query_scalar!(r#"SELECT pg_try_advisory_lock(4, 2) AS "free!""#)
         .fetch_one(&mut session)
@@ -112,21 +116,23 @@ pub async fn enforce(store: &Store, class: &RetentionClass, data: &Path) -> Resu
         return Ok(Vec::new());
     }
     let days = sqlx::query!(
-        r#"SELECT name AS "name!", parent AS "parent!", from_at AS "from_at!", to_at AS "to_at!"
-             FROM old_partitions($1, $2, $3)"#,
+        r#"SELECT name AS "name!", class, from_at AS "from_at!", to_at AS "to_at!"
+             FROM old_partitions($1, $2, $3, $4, $5, $6)"#,
         store.clock().now(),
-        interval(class.bodies),
-        interval(class.tracking)
+        interval(usual.bodies),
+        &names,
+        &bodies,
+        interval(gone),
+        interval(tracking)
     )
     .fetch_all(&mut session)
     .await?;
     let mut dropped = Vec::new();
     for day in days {
-        let day =
-            Day { name: day.name, of_messages: day.parent == "message", from: day.from_at, to: day.to_at };
+        let day = Day { name: day.name, class: day.class, from: day.from_at, to: day.to_at };
         let file = data.join(ARCHIVE).join(format!("{}.csv", day.name));
         let (rows, sha256) = archive(store, &day, &file).await?;
-        let needed = if day.of_messages { needed(store, day.to).await? } else { Vec::new() };
+        let needed = if day.class.is_some() { needed(store, day.to).await? } else { Vec::new() };
         let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut tx = store.begin("retention: drop a day").await?;
         let kept = sqlx::query_scalar!(
@@ -190,7 +196,8 @@ async fn archive(store: &Store, day: &Day, file: &Path) -> Result<(u64, [u8; 32]
 #[derive(Debug)]
 struct Day {
     name: String,
-    of_messages: bool,
+    /// Whose messages; none for tracking.
+    class: Option<i16>,
     from: DateTime<Utc>,
     to: DateTime<Utc>,
 }
@@ -198,9 +205,9 @@ struct Day {
 impl Day {
     /// Reads the rows through the parent, which is what the engine may read.
     fn copy(&self) -> String {
-        let rows = if self.of_messages {
+        let rows = if let Some(class) = self.class {
             let (from, to) = (first_at(self.from), first_at(self.to));
-            format!("message WHERE retention = 0 AND id >= {from} AND id < {to} ORDER BY id")
+            format!("message WHERE retention = {class} AND id >= {from} AND id < {to} ORDER BY id")
         } else {
             let (from, to) = (self.from.to_rfc3339(), self.to.to_rfc3339());
             format!("tracking WHERE at >= '{from}' AND at < '{to}' ORDER BY chain, block, position")

@@ -91,7 +91,7 @@ pub(super) async fn unrecorded(walk: &mut Walk<'_>) -> Result<(), Error> {
         return Ok(());
     }
     walk.recorded.sort_unstable();
-    let mut behind = walk.rows_from.map_or(0, crate::ids::first_at).max(walk.bodies_from);
+    let mut behind = walk.rows_from.map_or(0, crate::ids::first_at);
     loop {
         let ids =
             sqlx::query_scalar!("SELECT id FROM message WHERE id > $1 ORDER BY id LIMIT $2", behind, PAGE)

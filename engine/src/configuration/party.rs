@@ -24,6 +24,8 @@ pub struct Party {
     pub outbound: Outbound,
     /// Whom its people ask for help; `None`: the contact of the site.
     pub contact: Option<Contact>,
+    /// Retention class of what it sends; `None`: by the filters of the classes.
+    pub retention: Option<String>,
 }
 
 /// All parts that are written must match.

@@ -204,7 +204,8 @@ pub(super) async fn original(tx: &mut Tx, id: i64) -> Result<Option<Original>, E
         control_id: row.control_id,
         patient: row.patient,
         source: row.source,
-        retention: row.retention,
+        // What was kept beyond its time is made a message of today: its class is not known any more.
+        retention: row.retention.max(0),
         parent: row.parent,
     }))
 }

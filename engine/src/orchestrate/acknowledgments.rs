@@ -32,6 +32,7 @@ pub(super) struct Decided {
 /// What is known of the message that is acknowledged.
 struct Received {
     party: Option<String>,
+    retention: i16,
     /// `port/location` that it came by.
     location: String,
     message: Message,
@@ -46,7 +47,7 @@ impl Mover {
         }
         let ids: Vec<i64> = decided.iter().map(|decided| decided.message).collect();
         let rows = sqlx::query!(
-            r#"SELECT m.id AS "id!", m.party, m.body AS "body!", s.name AS "location?", e.message_id AS "closed?"
+            r#"SELECT m.id AS "id!", m.retention AS "retention!", m.party, m.body AS "body!", s.name AS "location?", e.message_id AS "closed?"
                  FROM message m
                  LEFT JOIN source s ON s.id = m.source
                  LEFT JOIN exchange e ON e.message_id = m.id
@@ -60,7 +61,8 @@ impl Mover {
             let Some(row) = rows.iter().find(|row| row.id == decided.message) else { continue };
             let Ok(message) = Message::parse(row.body.clone()) else { continue };
             let location = row.location.clone().unwrap_or_default();
-            let received = Received { party: row.party.clone(), location, message };
+            let (party, retention) = (row.party.clone(), row.retention);
+            let received = Received { party, retention, location, message };
             let is_double =
                 row.closed.is_some() || plan.returned.iter().any(|known| known["message"] == row.id);
             self.decide(plan, &current, &decided, &received, is_double, now);
@@ -105,6 +107,7 @@ impl Mover {
             id: id.0,
             parent: Some(decided.message),
             source: current.directory.source(SourceKind::Orchestration, &name).unwrap_or_default(),
+            retention: received.retention.max(0),
             message_type: super::effects::type_of(&ack),
             control_id: Some(header.control_id),
             patient: None,

@@ -441,7 +441,7 @@ impl<'a> Messages<'a> {
         let mut columns = Self::default();
         for stored in &plan.stored {
             columns.id.push(stored.id);
-            columns.retention.push(0);
+            columns.retention.push(stored.retention);
             columns.parent.push(stored.parent);
             columns.source.push(stored.source);
             columns.message_type.push(&stored.message_type);

@@ -93,9 +93,15 @@ fn store(batch: &mut Batch<'_>, instance: i64, id: i64, message: &Message, paren
     let patient = message.text("PID-3.1");
     let same_patient = of_parent.is_some_and(|parent| parent.text("PID-3.1") == patient);
     let same_control_id = of_parent.is_some_and(|parent| parent.head().control_id == header.control_id);
+    let configuration = &batch.current.configuration;
+    let retention = match configuration.retention.classes.len() {
+        0 | 1 => 0,
+        _ => batch.current.retention(None, &properties_of(configuration, message)),
+    };
     batch.plan.stored.push(Stored {
         id,
         parent,
+        retention,
         source: batch.current.directory.source(SourceKind::Orchestration, &name).unwrap_or_default(),
         message_type: type_of(message),
         control_id: Some(header.control_id.clone()).filter(|id| !id.is_empty() && !same_control_id),

@@ -46,6 +46,7 @@ pub(super) struct Stored {
     pub(super) id: i64,
     pub(super) parent: Option<i64>,
     pub(super) source: i32,
+    pub(super) retention: i16,
     pub(super) message: Message,
     pub(super) sha256: [u8; 32],
     pub(super) message_type: String,

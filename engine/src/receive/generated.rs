@@ -68,7 +68,8 @@ impl Door {
             patient: None,
             charset: 0,
             context: None,
-            retention: 0,
+            // As long as the message that it is about.
+            retention: arrival.current.retention(known.party.as_deref(), &known.properties),
             duplicate: None,
             place: None,
             routes,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use indexmap::IndexMap;
 
 use super::{
+    filters::Filters,
     sheet::{NameForm, Object, Referent, Sheet},
     source::Source,
     values::Environment,
@@ -87,7 +88,7 @@ pub(super) fn applications(source: &Source, site: &SiteHead) -> IndexMap<String,
 }
 
 /// Reads `retention:`.
-pub(super) fn retention(source: &Source) -> Retention {
+pub(super) fn retention(source: &Source, filters: &Filters<'_>) -> Retention {
     let mut retention = Retention::default();
     let Some((sheet, node)) = source.section("retention") else { return one_class("default") };
     let Some(object) = sheet.object(node, "`retention`") else { return retention };
@@ -95,24 +96,38 @@ pub(super) fn retention(source: &Source) -> Retention {
         retention.default = object.reference("default", Referent::RetentionClass).unwrap_or_default();
     }
     object.require("classes");
+    let mut places = Vec::new();
     for (name, body) in object.entries("classes", NameForm::Object) {
-        if name.value != retention.default {
-            let message = format!("`{}`: several retention classes are not supported yet", name.value);
-            sheet.error(super::sheet::CODES.unsupported, name.span, message);
-        }
         if let Some(class) = sheet.object(body, "a retention class") {
-            retention.classes.insert(name.value.clone(), retention_class(sheet, &name.value, &class));
+            let class = retention_class((sheet, filters), &name.value, &class);
+            if class.filter.is_some() && name.value == retention.default {
+                let place = body.get("filter").map_or(name.span, |node| node.span);
+                sheet.error(
+                    "S001",
+                    place,
+                    "the default class takes what no other class takes, so it has no `filter`",
+                );
+            }
+            places.push((name.value.clone(), body.get("tracking").map_or(name.span, |node| node.span)));
+            retention.classes.insert(name.value.clone(), class);
         }
     }
     object.finish();
+    for (name, place) in places {
+        if retention.classes.get(&name).map(|class| class.tracking) < retention.tracking() {
+            let message = "tracking is kept as long as the longest class says, so not shorter for this one: a block of the \
+                           record holds entries of all classes";
+            sheet.warning("S001", place, message);
+        }
+    }
     retention
 }
 
 fn one_class(name: &str) -> Retention {
     let class = RetentionClass {
         name: name.to_owned(),
-        number: 0,
         title: name.to_owned(),
+        filter: None,
         bodies: 365 * DAY,
         tracking: 3_650 * DAY,
         tasks: 5_475 * DAY,
@@ -121,10 +136,15 @@ fn one_class(name: &str) -> Retention {
     Retention { default: name.to_owned(), classes: IndexMap::from([(name.to_owned(), class)]) }
 }
 
-fn retention_class(sheet: &Sheet, name: &str, object: &Object<'_, '_>) -> RetentionClass {
+fn retention_class(
+    (sheet, filters): (&Sheet, &Filters<'_>),
+    name: &str,
+    object: &Object<'_, '_>,
+) -> RetentionClass {
     let mut class = one_class(name).classes.swap_remove(name).expect("one_class makes that class");
-    object.refuse(&["filter", "archive"]);
+    object.refuse(&["archive"]);
     object.set_text("title", &mut class.title);
+    class.filter = object.get("filter").and_then(|node| filters.read(sheet, node));
     if let Some(bodies) = object.require_duration("bodies") {
         class.bodies = bodies;
         if bodies < Duration::from_secs(3_600) || bodies > 36_500 * DAY {

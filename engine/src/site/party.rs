@@ -86,7 +86,6 @@ pub(super) fn override_with(base: Node, over: &Node) -> Node {
 fn party(sheet: &Sheet, name: &Spanned<String>, body: &Node, class: SiteClass) -> Option<Party> {
     let object = sheet.object(body, "a party")?;
     let mut party = Party { name: name.value.clone(), title: name.value.clone(), ..Party::default() };
-    object.refuse(&["retention"]);
     object.set_text("title", &mut party.title);
     object.reference("like", Referent::Party);
     object.reference("application", Referent::Application);
@@ -99,6 +98,7 @@ fn party(sheet: &Sheet, name: &Spanned<String>, body: &Node, class: SiteClass) -
         object.get("inbound").map_or_else(|| default_inbound(class), |node| inbound(sheet, node, class));
     party.outbound = object.object("outbound").map(|object| outbound(&object)).unwrap_or_default();
     party.contact = super::head::contact(&object);
+    party.retention = object.reference("retention", Referent::RetentionClass);
     object.finish();
     Some(party)
 }

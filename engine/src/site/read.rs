@@ -55,7 +55,7 @@ pub(super) fn read(source: &Source, environment: &Environment, filters: &Filters
         people: people::people(source),
         mail: notify::mail(source),
         alerts: notify::alerts(source),
-        retention: head::retention(source),
+        retention: head::retention(source, filters),
         tracking,
         parties: parties.all,
         site,

@@ -449,3 +449,31 @@ fn what_exchanges_numbers_and_windows_need_is_told_with_its_place() {
         "error S101: there is no receive port `back`",
     );
 }
+
+#[test]
+fn retention_classes_have_filters_but_the_default_and_one_time_for_tracking() {
+    check(
+        "parties:
+  psychiatry: { title: Psychiatry, retention: shrot }
+retention:
+  default: clinical
+  classes:
+    clinical: { bodies: 1y, tracking: 10y, filter: { hl7.type: ORU } }
+    short: { bodies: 30d, tracking: 1y }
+",
+        "
+site.yaml:7:47: error S101: there is no retention class `shrot`
+  |
+7 |   psychiatry: { title: Psychiatry, retention: shrot }
+  |                                               ^^^^^
+  = did you mean `short`?
+site.yaml:11:52: error S001: the default class takes what no other class takes, so it has no `filter`
+   |
+11 |     clinical: { bodies: 1y, tracking: 10y, filter: { hl7.type: ORU } }
+   |                                                    ^
+site.yaml:12:37: warning S001: tracking is kept as long as the longest class says, so not shorter for this one: a block of the record holds entries of all classes
+   |
+12 |     short: { bodies: 30d, tracking: 1y }
+   |                                     ^^",
+    );
+}

@@ -4,9 +4,10 @@
 use crate::crash_point::Point as _;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
 
-use super::{Error, Store};
+use super::{Error, Store, Tx};
 
 /// Time between two looks.
 const EVERY: Duration = Duration::from_secs(3600);
@@ -57,6 +58,18 @@ async fn make(store: &Store, days: i32, hours: i32) -> Result<i32, Error> {
     .point("partition: make")
     .await?;
     Ok(made)
+}
+
+/// Makes what the messages of new retention classes need, in the transaction that numbers them.
+///
+/// # Errors
+///
+/// Fails when the database does.
+pub(crate) async fn ensure_for_classes(tx: &mut Tx, now: DateTime<Utc>) -> Result<(), Error> {
+    sqlx::query_scalar!("SELECT ensure_partitions($1, $2, $3)", now, SOON.0, SOON.1)
+        .fetch_one(tx.connection())
+        .await?;
+    Ok(())
 }
 
 /// Drops work that every lane has passed, and receive keys that are too old to be asked for. Answers how many

@@ -8,6 +8,8 @@ use sqlx::PgPool;
 pub struct DroppedDay {
     /// `message` or `tracking`.
     pub parent: String,
+    /// Name of the class of its messages, unless it is the default one.
+    pub class: Option<String>,
     /// The day.
     pub from_at: DateTime<Utc>,
     /// Rows in its archive.
@@ -30,10 +32,11 @@ pub struct DroppedDay {
 pub async fn dropped(pool: &PgPool, limit: i64) -> sqlx::Result<Vec<DroppedDay>> {
     sqlx::query_as!(
         DroppedDay,
-        "SELECT parent, from_at, rows, kept, sha256, file, dropped_at
-           FROM dropped_partition
-          ORDER BY from_at DESC, parent
-          LIMIT $1",
+        r#"SELECT d.parent, r.name AS "class?", d.from_at, d.rows, d.kept, d.sha256, d.file, d.dropped_at
+             FROM dropped_partition d
+             LEFT JOIN retention_class r ON d.name ~ ('^message_' || r.number || '_')
+            ORDER BY d.from_at DESC, d.name
+            LIMIT $1"#,
         limit
     )
     .fetch_all(pool)
@@ -43,8 +46,10 @@ pub async fn dropped(pool: &PgPool, limit: i64) -> sqlx::Result<Vec<DroppedDay>>
 /// A day that is stored.
 #[derive(Debug, Clone)]
 pub struct StoredDay {
-    /// `message` or `tracking`.
-    pub parent: String,
+    /// Whose messages: 0 for the default class. None: tracking.
+    pub class: Option<i16>,
+    /// Name of that class, unless it is the default one.
+    pub name: Option<String>,
     /// The day.
     pub from_at: DateTime<Utc>,
     /// Rows, as the planner estimates them; less than nothing: not known yet.
@@ -53,7 +58,7 @@ pub struct StoredDay {
     pub bytes: i64,
 }
 
-/// The oldest stored day of messages and of tracking.
+/// The oldest stored day of the messages of each class, and of tracking.
 ///
 /// # Errors
 ///
@@ -61,17 +66,19 @@ pub struct StoredDay {
 pub async fn oldest(pool: &PgPool) -> sqlx::Result<Vec<StoredDay>> {
     sqlx::query_as!(
         StoredDay,
-        r#"SELECT DISTINCT ON (d.parent) d.parent AS "parent!", d.from_at AS "from_at!", d.rows AS "rows!",
+        r#"SELECT DISTINCT ON (d.class) d.class, r.name AS "name?", d.from_at AS "from_at!", d.rows AS "rows!",
                   pg_total_relation_size(d.oid) AS "bytes!"
              FROM (SELECT c.oid, c.reltuples::bigint AS rows,
-                          CASE p.relname WHEN 'message_0' THEN 'message' ELSE 'tracking' END AS parent,
+                          substring(p.relname FROM '^message_([0-9]+)$')::smallint AS class,
                           to_timestamp(right(c.relname, 8) || '+00', 'YYYYMMDDTZH') AS from_at
                      FROM pg_inherits i
                      JOIN pg_class c ON c.oid = i.inhrelid
                      JOIN pg_class p ON p.oid = i.inhparent
-                    WHERE i.inhparent IN (to_regclass('message_0'), 'tracking'::regclass)
+                    WHERE p.relnamespace = 'public'::regnamespace
+                      AND p.relname ~ '^(message_[0-9]+|tracking)$'
                       AND c.relname ~ '_[0-9]{8}$') AS d
-            ORDER BY d.parent, d.from_at"#
+             LEFT JOIN retention_class r ON r.number = d.class
+            ORDER BY d.class, d.from_at"#
     )
     .fetch_all(pool)
     .await

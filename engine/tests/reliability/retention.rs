@@ -7,8 +7,9 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use orderly_engine::audit;
 use orderly_engine::clock::Clock;
-use orderly_engine::configuration::RetentionClass;
+use orderly_engine::configuration::{Retention, RetentionClass};
 use orderly_engine::engine::{Engine, EngineOptions};
+use orderly_engine::message_box::Incoming;
 use orderly_engine::retention::{self, Dropped};
 use orderly_engine::store::{Durability, partition};
 
@@ -17,15 +18,19 @@ use crate::support::{accepted, database, incoming, ports, serve};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-fn class(bodies: u32, tracking: u32) -> RetentionClass {
-    RetentionClass {
+fn class(bodies: u32, tracking: u32) -> Retention {
+    let class = RetentionClass {
         name: "default".to_owned(),
-        number: 0,
         title: "default".to_owned(),
+        filter: None,
         bodies: bodies * DAY,
         tracking: tracking * DAY,
         tasks: 100 * DAY,
         suspended_alert: DAY,
+    };
+    Retention {
+        default: "default".to_owned(),
+        classes: [("default".to_owned(), class)].into_iter().collect(),
     }
 }
 
@@ -49,8 +54,8 @@ async fn three_messages() -> (Arc<Engine>, Clock, DateTime<Utc>) {
     (engine, clock, start)
 }
 
-async fn enforced(engine: &Engine, class: &RetentionClass, data: &Path) -> Vec<Dropped> {
-    let dropped = retention::enforce(engine.store(), class, data).await.unwrap();
+async fn enforced(engine: &Engine, retention: &Retention, data: &Path) -> Vec<Dropped> {
+    let dropped = retention::enforce(engine.store(), retention, data).await.unwrap();
     let report = audit::verify(engine.store().pool()).await.unwrap();
     assert!(report.is_sound(), "{:?}", report.breaks);
     dropped.into_iter().filter(|day| day.rows > 0).collect()
@@ -148,5 +153,58 @@ async fn what_tracking_names_for_a_held_instance_outlives_its_day() {
     let dropped = retention::enforce(engine.store(), &class(5, 10), data.path()).await.unwrap();
     assert_eq!(dropped.iter().map(|day| day.kept).sum::<i64>(), 1);
     assert_eq!(number(&engine, "SELECT count(*) FROM message WHERE control_id = '3'").await, 1);
+    engine.abandon();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_class_goes_when_it_says_so_and_a_message_of_another_class_that_vanished_that_day_is_found() {
+    let (engine, clock, start) = three_messages().await;
+    let data = tempfile::tempdir().unwrap();
+    let classes = |long: u32, short: u32| {
+        let mut retention = class(long, 100);
+        let mut routine = retention.classes["default"].clone();
+        (routine.name, routine.bodies) = ("routine".to_owned(), short * DAY);
+        retention.classes.insert(routine.name.clone(), routine);
+        retention
+    };
+    run(&engine, "INSERT INTO retention_class (number, name) VALUES (1, 'routine')").await;
+    partition::ensure(engine.store()).await.unwrap();
+    for (control, patient) in [("4", "p4"), ("5", "p5")] {
+        let routine = Incoming { retention: 1, ..incoming(&engine, &["ward"], control, patient) };
+        engine.message_box().publish(1, routine).await.unwrap();
+    }
+    engine.run_until_idle().await;
+    let usual = number(&engine, "SELECT count(*) FROM message WHERE retention = 0").await;
+
+    clock.set(start + TimeDelta::days(4));
+    partition::ensure(engine.store()).await.unwrap();
+    let dropped = enforced(&engine, &classes(20, 2), data.path()).await;
+    assert_eq!(dropped.iter().map(|day| day.rows).collect::<Vec<_>>(), [2], "{dropped:?}");
+    assert_eq!(number(&engine, "SELECT count(*) FROM message WHERE retention = 0").await, usual);
+    assert_eq!(number(&engine, "SELECT count(*) FROM message WHERE control_id IN ('4', '5')").await, 0);
+
+    run(&engine, "DELETE FROM message WHERE control_id = '1' AND parent IS NULL").await;
+    let report = audit::verify(engine.store().pool()).await.unwrap();
+    assert!(matches!(report.breaks[..], [audit::Break::Gone { .. }]), "{:?}", report.breaks);
+    run(&engine, "DELETE FROM message_past WHERE control_id = '4'").await;
+    let report = audit::verify(engine.store().pool()).await.unwrap();
+    assert_eq!(report.breaks.len(), 2, "what is left of a dropped message cannot be taken away either");
+    engine.abandon();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_kept_in_a_class_that_left_the_site_goes_with_the_longest() {
+    let (engine, clock, start) = three_messages().await;
+    let data = tempfile::tempdir().unwrap();
+    run(&engine, "INSERT INTO retention_class (number, name) VALUES (1, 'gone')").await;
+    partition::ensure(engine.store()).await.unwrap();
+    let gone = Incoming { retention: 1, ..incoming(&engine, &["ward"], "4", "p4") };
+    engine.message_box().publish(1, gone).await.unwrap();
+    engine.run_until_idle().await;
+    clock.set(start + TimeDelta::days(4));
+    partition::ensure(engine.store()).await.unwrap();
+    assert_eq!(enforced(&engine, &class(5, 10), data.path()).await, []);
+    clock.set(start + TimeDelta::days(7));
+    assert_eq!(enforced(&engine, &class(5, 10), data.path()).await.len(), 2, "both days of messages");
     engine.abandon();
 }

@@ -4,7 +4,7 @@ use askama::Template;
 use axum::extract::{Path, Query, State};
 use chrono::TimeDelta;
 use orderly_engine::capability::Capability;
-use orderly_engine::configuration::Retention;
+use orderly_engine::configuration::{Retention, RetentionClass};
 use orderly_engine::hold::{self, Done, Held, Hold};
 use orderly_engine::view::retention::{self, DroppedDay, StoredDay};
 use serde::Deserialize;
@@ -31,7 +31,8 @@ struct Class {
     tracking: String,
     tasks: String,
     alert: String,
-    usual: bool,
+    /// Which messages it takes, in words.
+    takes: String,
 }
 
 /// A hold in words.
@@ -55,7 +56,7 @@ struct Line {
 
 /// A dropped day in words.
 struct Day {
-    what: &'static str,
+    what: String,
     day: String,
     rows: i64,
     kept: i64,
@@ -66,7 +67,7 @@ struct Day {
 
 /// The next day that goes.
 struct Next {
-    what: &'static str,
+    what: String,
     day: String,
     goes: String,
     rows: String,
@@ -112,7 +113,7 @@ pub(crate) async fn show(State(state): State<AppState>, visit: Visit, Query(aske
         audit: span(configuration.tracking.audit),
         holds: hold::all(pool).await?.iter().map(|one| line(one, &shell, &visit)).collect(),
         next: oldest.iter().filter_map(|day| next(day, rules)).collect(),
-        days: days.iter().map(|one| day(one, &shell)).collect(),
+        days: days.iter().map(|one| day(one, rules, &shell)).collect(),
         may_hold: visit.may(Capability::RetentionConfig),
         ask: visit.guest.site.roles.holders(Capability::RetentionConfig).join(", "),
         // No patient id stands in an address.
@@ -124,16 +125,30 @@ pub(crate) async fn show(State(state): State<AppState>, visit: Visit, Query(aske
 }
 
 fn classes(rules: &Retention) -> Vec<Class> {
-    let one = |class: &orderly_engine::configuration::RetentionClass| Class {
+    let one = |class: &RetentionClass| Class {
         title: class.title.clone(),
         name: class.name.clone(),
         bodies: span(class.bodies),
-        tracking: span(class.tracking),
+        tracking: span(rules.tracking().unwrap_or(class.tracking)),
+        takes: takes(class, rules),
         tasks: span(class.tasks),
         alert: span(class.suspended_alert),
-        usual: class.name == rules.default,
     };
     rules.classes.values().map(one).collect()
+}
+
+fn takes(class: &RetentionClass, rules: &Retention) -> String {
+    if class.name == rules.default {
+        return if rules.classes.len() > 1 { "all that no other class takes" } else { "everything" }
+            .to_owned();
+    }
+    match &class.filter {
+        Some(filter) => {
+            let by: Vec<&str> = filter.properties().collect();
+            format!("what senders of this class send, and what its filter takes by {}", by.join(", "))
+        }
+        None => "what senders of this class send".to_owned(),
+    }
 }
 
 /// "10 years", "30 days".
@@ -148,16 +163,26 @@ fn span(duration: std::time::Duration) -> String {
     }
 }
 
-fn what(parent: &str) -> &'static str {
-    if parent == "message" { "Messages" } else { "Tracking entries" }
+/// "Messages of Routine", "Tracking entries".
+fn what(of_messages: bool, class: Option<&str>, rules: &Retention) -> String {
+    let title = |name: &str| rules.classes.get(name).map_or(name, |class| &class.title).to_owned();
+    match (of_messages, class) {
+        (true, Some(class)) => format!("Messages of {}", title(class)),
+        (true, None) if rules.classes.len() > 1 => format!("Messages of {}", title(&rules.default)),
+        (true, None) => "Messages".to_owned(),
+        (false, _) => "Tracking entries".to_owned(),
+    }
 }
 
 fn next(day: &StoredDay, rules: &Retention) -> Option<Next> {
-    let class = rules.classes.get(&rules.default)?;
-    let kept = if day.parent == "message" { class.bodies } else { class.tracking };
+    let class = day.name.as_ref().unwrap_or(&rules.default);
+    let kept = match day.class {
+        Some(_) => rules.classes.get(class).map(|class| class.bodies).or(rules.longest())?,
+        None => rules.tracking()?,
+    };
     let goes = day.from_at + TimeDelta::days(1) + TimeDelta::from_std(kept).ok()?;
     Some(Next {
-        what: what(&day.parent),
+        what: what(day.class.is_some(), day.name.as_deref(), rules),
         day: day.from_at.format("%-d %b %Y").to_string(),
         goes: goes.format("%-d %b %Y").to_string(),
         rows: if day.rows < 0 { "not counted yet".to_owned() } else { format!("about {}", day.rows) },
@@ -165,9 +190,9 @@ fn next(day: &StoredDay, rules: &Retention) -> Option<Next> {
     })
 }
 
-fn day(one: &DroppedDay, shell: &Shell) -> Day {
+fn day(one: &DroppedDay, rules: &Retention, shell: &Shell) -> Day {
     Day {
-        what: what(&one.parent),
+        what: what(one.parent == "message", one.class.as_deref(), rules),
         day: one.from_at.format("%-d %b %Y").to_string(),
         rows: one.rows,
         kept: one.kept,

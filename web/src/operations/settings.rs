@@ -168,7 +168,7 @@ fn places_of_party(origins: &Origins, name: &str) -> Places {
 
 /// Who a party is. How its messages are taken and written stands in groups of its own.
 fn party_record(book: &mut Book<'_>, origins: &Origins, party: &Party) {
-    let Party { name, title, identify, address, inbound: _, outbound: _, contact } = party;
+    let Party { name, title, identify, address, inbound: _, outbound: _, contact, retention } = party;
     book.turn_to(places_of_party(origins, name));
     book.group("The party");
     book.say("Party", "title", title);
@@ -190,6 +190,8 @@ fn party_record(book: &mut Book<'_>, origins: &Origins, party: &Party) {
         [name, phone, email, text].into_iter().flatten().cloned().collect::<Vec<_>>().join(", ")
     });
     book.say("Whom its people ask", "contact", ask.unwrap_or_else(|| "The contact of the site".to_owned()));
+    let kept = retention.clone().unwrap_or_else(|| "As the filters of the classes say".to_owned());
+    book.say("Its messages are kept as", "retention", kept);
 }
 
 fn identified(entry: &Identify) -> String {

@@ -43,7 +43,7 @@ impl Door {
             patient: None,
             charset: 0,
             context: None,
-            retention: 0,
+            retention: arrival.current.retention(whole.party.as_deref(), &Properties::default()),
             duplicate: None,
             place: arrival.peer.place,
             routes,

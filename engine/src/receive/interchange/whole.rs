@@ -113,7 +113,7 @@ impl Door {
             patient: None,
             charset: 0,
             context: None,
-            retention: 0,
+            retention: current.retention(whole.party.as_deref(), &properties),
             duplicate: None,
             place: peer.place,
             parked: not_routed(&routes, &header),
