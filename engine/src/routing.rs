@@ -329,7 +329,7 @@ mod tests {
     fn message(pairs: &[(&str, &str)]) -> Properties {
         let mut properties = Properties::new();
         for (name, value) in pairs {
-            properties.add(name, *value);
+            properties.add(String::from(*name), *value);
         }
         properties
     }

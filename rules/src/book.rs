@@ -336,7 +336,7 @@ impl RuleBook {
                 values.extend(promoted_values(&terms.read(info)));
             }
             for value in values.into_iter().take(most) {
-                properties.add(&info.name, value);
+                properties.add(info.name.to_string(), value);
             }
         }
     }

@@ -1,16 +1,24 @@
 //! Routable properties of a message: the built-in ones and the promoted terms of the vocabulary.
 
-use indexmap::IndexMap;
+use std::borrow::Cow;
+use std::fmt;
+
 use orderly_hl7::{Message, Value as Hl7};
-use serde::{Deserialize, Serialize};
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::ser::{Serialize, Serializer};
+use smallvec::{SmallVec, smallvec};
 
 use crate::book::RuleBook;
 use crate::value::{Type, Value};
 
 /// The routable facts about a message: name to one or several values.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Properties(IndexMap<String, Vec<Value>>);
+///
+/// A few dozen at most, so they are looked for one after the other; names of built-in ones are not copied.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Properties(Vec<(Cow<'static, str>, Values)>);
+
+/// Nearly always one.
+type Values = SmallVec<[Value; 1]>;
 
 impl Properties {
     /// No properties.
@@ -20,7 +28,7 @@ impl Properties {
 
     /// All values of a property; none when it is absent.
     pub fn get(&self, name: &str) -> &[Value] {
-        self.0.get(name).map_or(&[], Vec::as_slice)
+        self.0.iter().find(|(known, _)| known == name).map_or(&[], |(_, values)| values)
     }
 
     /// The first value as text; `""` when it is absent.
@@ -29,35 +37,41 @@ impl Properties {
     }
 
     /// Sets a property to one value; nothing and empty text leave it out.
-    pub fn set(&mut self, name: &str, value: impl Into<Value>) {
+    pub fn set(&mut self, name: impl Into<Cow<'static, str>>, value: impl Into<Value>) {
         let value = value.into();
-        let empty = value.is_none() || matches!(&value, Value::Text(text) if text.is_empty());
-        if !empty {
-            self.0.insert(name.to_owned(), vec![value]);
+        if !is_empty(&value) {
+            *self.values(name.into()) = smallvec![value];
         }
     }
 
     /// Adds a value to a property that may have several; equal ones are kept once.
-    pub fn add(&mut self, name: &str, value: impl Into<Value>) {
+    pub fn add(&mut self, name: impl Into<Cow<'static, str>>, value: impl Into<Value>) {
         let value = value.into();
-        let empty = value.is_none() || matches!(&value, Value::Text(text) if text.is_empty());
-        if empty {
+        if is_empty(&value) {
             return;
         }
-        let values = self.0.entry(name.to_owned()).or_default();
+        let values = self.values(name.into());
         if !values.contains(&value) {
             values.push(value);
         }
     }
 
+    fn values(&mut self, name: Cow<'static, str>) -> &mut Values {
+        let place = self.0.iter().position(|(known, _)| *known == name).unwrap_or_else(|| {
+            self.0.push((name, Values::new()));
+            self.0.len() - 1
+        });
+        &mut self.0[place].1
+    }
+
     /// Takes a property away.
     pub fn remove(&mut self, name: &str) {
-        self.0.shift_remove(name);
+        self.0.retain(|(known, _)| known != name);
     }
 
     /// All of them in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[Value])> {
-        self.0.iter().map(|(name, values)| (name.as_str(), values.as_slice()))
+        self.0.iter().map(|(name, values)| (name.as_ref(), values.as_slice()))
     }
 
     /// As a JSON object: one value plain, several as a list.
@@ -67,6 +81,38 @@ impl Properties {
             many => serde_json::Value::Array(many.iter().map(Value::to_json).collect()),
         };
         serde_json::Value::Object(self.iter().map(|(name, values)| (name.to_owned(), json(values))).collect())
+    }
+}
+
+fn is_empty(value: &Value) -> bool {
+    value.is_none() || matches!(value, Value::Text(text) if text.is_empty())
+}
+
+impl Serialize for Properties {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.iter())
+    }
+}
+
+impl<'de> Deserialize<'de> for Properties {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Map;
+        impl<'de> Visitor<'de> for Map {
+            type Value = Properties;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map of properties")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Properties, A::Error> {
+                let mut properties = Properties::new();
+                while let Some((name, values)) = map.next_entry::<String, Vec<Value>>()? {
+                    properties.0.push((Cow::Owned(name), values.into()));
+                }
+                Ok(properties)
+            }
+        }
+        deserializer.deserialize_map(Map)
     }
 }
 
@@ -163,7 +209,7 @@ pub fn built_in_names() -> impl Iterator<Item = &'static str> {
 /// empty.
 pub fn built_in(message: &Message) -> Properties {
     // Room for what a usual message has: growing step by step costs more than all else here.
-    let mut properties = Properties(IndexMap::with_capacity(USUAL));
+    let mut properties = Properties(Vec::with_capacity(USUAL));
     let header = message.head();
     properties.set("hl7.type", header.message_type.as_str());
     properties.set("hl7.event", header.trigger_event.as_str());

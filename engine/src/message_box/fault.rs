@@ -21,7 +21,7 @@ pub(crate) fn routes(
     let mut properties = Properties::new();
     for (name, values) in original.iter() {
         for value in values {
-            properties.add(&format!("orig.{name}"), value.clone());
+            properties.add(format!("orig.{name}"), value.clone());
         }
     }
     fault.promote(&mut properties);

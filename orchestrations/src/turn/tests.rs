@@ -379,7 +379,7 @@ fn a_report_of_a_failure_says_what_failed_and_where() {
     for (name, value) in
         [("code", "refused"), ("port", "lab-in"), ("step", "receive"), ("class", "at the door")]
     {
-        properties.set(&format!("fault.{name}"), value);
+        properties.set(format!("fault.{name}"), value);
     }
     let message = MessageValue::stored(1, order());
     let moved = instance.raise(Event::Activate { trigger: 0, message, properties });
