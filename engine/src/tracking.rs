@@ -308,7 +308,7 @@ pub struct Made {
 /// A receiver's answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AnswerTrace {
-    /// Message it was stored as.
+    /// Message it was stored as; none for a plain positive one.
     pub message: Option<MessageId>,
     /// `AA`, `AE`, `CR`, ...
     pub code: String,
@@ -316,10 +316,12 @@ pub struct AnswerTrace {
     pub control_id: String,
     /// SHA-256 of its bytes.
     pub sha256: [u8; 32],
+    /// The bytes themselves, where it is a plain positive one and stored nowhere else.
+    pub bytes: Vec<u8>,
 }
 
 /// Bytes of a usual detail.
-const DETAIL_USUAL: usize = 192;
+const DETAIL_USUAL: usize = 256;
 
 impl Detail {
     /// The stored form: a format byte and postcard; nothing for [`Detail::None`].

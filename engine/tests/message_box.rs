@@ -7,12 +7,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use orderly_engine::audit;
-use orderly_engine::delivery::Outcome;
+use orderly_engine::delivery::{Answer, Outcome};
+use orderly_engine::engine::Engine;
 use orderly_engine::message_box::{DuplicateKey, Published};
+use orderly_engine::tracking::Detail;
+use orderly_hl7::Message;
 use support::{accepted, database, drain, incoming, ports, serve, start};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_published_message_is_delivered_and_its_answer_is_kept() {
+async fn a_published_message_is_delivered_and_its_answer_is_kept_with_the_delivery() {
     let engine = start(&database().await, ports(&["ward", "billing"])).await;
     let mut sent = serve(&engine, accepted);
 
@@ -22,16 +25,52 @@ async fn a_published_message_is_delivered_and_its_answer_is_kept() {
     engine.run_until_idle().await;
 
     assert_eq!(drain(&mut sent), ["1", "1"]);
-    let answers: i64 = sqlx::query_scalar("SELECT count(*) FROM message WHERE parent = $1")
-        .bind(id.0)
-        .fetch_one(engine.store().pool())
+    assert_eq!(answers(&engine, id.0).await, 0, "they say nothing that their deliveries do not tell");
+    let details: Vec<Vec<u8>> = sqlx::query_scalar("SELECT detail FROM tracking WHERE kind = 6")
+        .fetch_all(engine.store().pool())
         .await
         .unwrap();
-    assert_eq!(answers, 2);
+    for detail in details {
+        let Some(Detail::Delivered { answer: Some(answer), .. }) = Detail::decode(Some(&detail)) else {
+            panic!("a delivery has its answer");
+        };
+        let text = String::from_utf8_lossy(&answer.bytes);
+        assert!(answer.message.is_none() && text.ends_with("MSA|AA|1\r"), "{text}");
+        assert_eq!(audit::sha256(&answer.bytes), answer.sha256);
+    }
     let report = audit::verify(engine.store().pool()).await.unwrap();
     assert!(report.is_sound(), "{report:?}");
-    assert_eq!((report.rows, report.bodies), (3, 3));
+    assert_eq!((report.rows, report.bodies), (3, 1));
     engine.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_says_more_is_a_message() {
+    let engine = start(&database().await, ports(&["ward"])).await;
+    let _sent = serve(&engine, |work| {
+        let text = "MSH|^~\\&|R|R|||20260301||ACK|A1|P|2.5.1\rMSA|AA|1\rNTE|1||in room 4\r";
+        match accepted(work) {
+            Outcome::Delivered { answer: Some(answer), took } => {
+                let message = Message::parse(text.as_bytes().to_vec()).unwrap();
+                Outcome::Delivered { answer: Some(Answer { message, ..answer }), took }
+            }
+            other => other,
+        }
+    });
+    let message = incoming(&engine, &["ward"], "1", "p1");
+    let id = message.id.0;
+    engine.message_box().publish(1, message).await.unwrap();
+    engine.run_until_idle().await;
+    assert_eq!(answers(&engine, id).await, 1);
+    engine.shutdown().await.unwrap();
+}
+
+async fn answers(engine: &Engine, message: i64) -> i64 {
+    sqlx::query_scalar("SELECT count(*) FROM message WHERE parent = $1")
+        .bind(message)
+        .fetch_one(engine.store().pool())
+        .await
+        .expect("a count")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

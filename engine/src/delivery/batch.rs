@@ -222,8 +222,18 @@ impl Batch {
         self.entries.push(entry);
     }
 
-    /// Stores the answer as a message made from the one that was sent.
+    /// Keeps the last answer: with its delivery when it says no more than that the message arrived.
     fn keep_answer(&mut self, work: &SendWork, answer: &Answer, context: &Context<'_>) -> AnswerTrace {
+        let is_new = answer.stored.is_none();
+        if is_new && answer.is_plain() && !work.is_awaited() && !publishes_answers(work, context) {
+            let bytes = answer.message.bytes();
+            return trace_of(answer, None, sha256(bytes), bytes.to_vec());
+        }
+        self.store_answer(work, answer, context)
+    }
+
+    /// Stores an answer as a message made from the one that was sent.
+    fn store_answer(&mut self, work: &SendWork, answer: &Answer, context: &Context<'_>) -> AnswerTrace {
         let (id, hash) = match answer.stored {
             Some(stored) => {
                 self.heard.push((stored, answer.message.clone()));
@@ -237,17 +247,12 @@ impl Batch {
                 (id, hash)
             }
         };
-        AnswerTrace {
-            message: Some(id),
-            code: answer.code.clone(),
-            control_id: answer.control_id.clone(),
-            sha256: hash,
-        }
+        trace_of(answer, Some(id), hash, Vec::new())
     }
 
     /// An answer that was not the last word: it belongs to the journey all the same.
     fn note_interim(&mut self, work: &SendWork, answer: &Answer, context: &Context<'_>) {
-        let trace = self.keep_answer(work, answer, context);
+        let trace = self.store_answer(work, answer, context);
         let text = format!("{}; the application's answer follows", trace.code);
         let detail = Detail::Cause { code: "ack.received".to_owned(), text, sha256: Some(trace.sha256) };
         let version = context.current.configuration.version;
@@ -259,14 +264,11 @@ impl Batch {
 
     /// Hands an answer to its subscribers, where the port publishes answers.
     fn publish_answer(&mut self, work: &SendWork, answer: &Message, id: MessageId, context: &Context<'_>) {
-        let current = context.current;
-        let port = current.directory.subscriber_by_id(work.subscriber);
-        let Some(port) = port.and_then(|port| current.configuration.send_ports.get(&port.name)) else {
-            return;
-        };
-        if !port.ack.publish {
+        if !publishes_answers(work, context) {
             return;
         }
+        let current = context.current;
+        let Some(port) = current.directory.subscriber_by_id(work.subscriber) else { return };
         let mut properties = current.configuration.rules.promote(answer);
         properties.set("port.name", port.name.as_str());
         let arrival = crate::message_box::Arrival { message: id, order_source: &port.name };
@@ -412,6 +414,17 @@ impl Batch {
             detail: Some(detail),
         });
     }
+}
+
+fn trace_of(answer: &Answer, message: Option<MessageId>, sha256: [u8; 32], bytes: Vec<u8>) -> AnswerTrace {
+    AnswerTrace { message, code: answer.code.clone(), control_id: answer.control_id.clone(), sha256, bytes }
+}
+
+/// Whether the port hands answers to subscribers.
+fn publishes_answers(work: &SendWork, context: &Context<'_>) -> bool {
+    let port = context.current.directory.subscriber_by_id(work.subscriber);
+    let port = port.and_then(|port| context.current.configuration.send_ports.get(&port.name));
+    port.is_some_and(|port| port.ack.publish)
 }
 
 fn parked_item(item: &Item, context: &Context<'_>, state: State, code: &str, reason: &str) -> NewParked {

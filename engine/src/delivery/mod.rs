@@ -7,6 +7,7 @@
 mod batch;
 mod columns;
 mod committer;
+mod done;
 mod report;
 mod retry;
 mod types;
@@ -30,6 +31,7 @@ use crate::store::{Error, Store};
 use crate::work::{Detail, Kind};
 
 pub(crate) use columns::RangeColumns;
+use done::Done;
 pub use types::{Answer, Outcome, SendWork};
 
 /// Deliveries of one lane that may wait for their commit.
@@ -56,6 +58,8 @@ struct Shared {
     opened: mpsc::UnboundedSender<SendLane>,
     waiting: tokio::sync::Mutex<mpsc::UnboundedReceiver<SendLane>>,
     retries: Notify,
+    /// Something waits for the next commit.
+    hurry: Notify,
 }
 
 /// A send lane in memory.
@@ -99,23 +103,6 @@ impl State {
     }
 }
 
-/// What the committer gets.
-#[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly all of them are attempts: a box would cost each one an allocation"
-)]
-enum Done {
-    /// An attempt was made.
-    Attempt(SendWork, Outcome),
-    /// Work whose key is blocked.
-    Behind(Item),
-    /// Work that cannot be sent at all.
-    Unreadable(Item),
-    /// Bytes were written.
-    Written { lane: i32, message: MessageId, send: crate::work::SendDetail, at: DateTime<Utc> },
-}
-
 /// One lane of a send port, owned by this node. One sender takes its work in order.
 #[derive(Debug)]
 pub struct SendLane {
@@ -149,6 +136,7 @@ impl Deliveries {
             opened,
             waiting: tokio::sync::Mutex::new(waiting),
             retries: Notify::new(),
+            hurry: Notify::new(),
         });
         let committer = committer::Committer::open(&shared).await?;
         tasks.spawn(committer::run(committer, outcomes, stop.clone()));
@@ -203,21 +191,23 @@ impl Deliveries {
     /// Says what came of an attempt. The commit follows by itself, together with those of other lanes.
     pub fn complete(&self, work: SendWork, outcome: Outcome) {
         let mut states = self.shared.states();
+        let mut hurry = false;
         if let Some(state) = states.get_mut(&work.lane) {
             // Before the commit: the sender must not get the next of this key meanwhile.
             if outcome.holds(&work) && state.holds_keys {
                 state.block(work.key);
             }
+            hurry = state.closed || state.unconfirmed >= UNCONFIRMED_MAX / 2;
         }
-        let _ = self.shared.done.send(Done::Attempt(work, outcome));
+        self.shared.commit_soon(Done::Attempt(work, outcome), hurry);
     }
 
     /// Says that the last byte was written, for an instance that counts `within` from there. Only needed where
     /// [`SendWork::is_awaited`].
     pub fn written(&self, work: &SendWork, at: DateTime<Utc>) {
         if let Some(send) = work.send.clone().filter(|_| work.is_awaited()) {
-            let _ =
-                self.shared.done.send(Done::Written { lane: work.lane, message: work.message_id, send, at });
+            let written = Done::Written { lane: work.lane, message: work.message_id, send, at };
+            self.shared.commit_soon(written, false);
         }
     }
 
@@ -251,6 +241,7 @@ impl Deliveries {
                 state.notify.notify_one();
             }
         }
+        self.shared.hurry.notify_one();
     }
 
     /// Lanes that are in memory here, those that are being given up too.
@@ -302,6 +293,15 @@ impl Shared {
         self.states.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Gives the committer what came of work; `hurry`: at once, although it could wait for others.
+    fn commit_soon(&self, done: Done, hurry: bool) {
+        let hurry = hurry || !done.can_wait();
+        let _ = self.done.send(done);
+        if hurry {
+            self.hurry.notify_one();
+        }
+    }
+
     /// The next work of a lane, as far as memory holds it.
     fn next_in_memory(&self, number: i32) -> Next {
         let mut states = self.states();
@@ -321,11 +321,11 @@ impl Shared {
             state.unconfirmed += 1;
             if state.holds_keys && state.blocked.contains(&item.key) {
                 state.block(item.key);
-                let _ = self.done.send(Done::Behind(item));
+                self.commit_soon(Done::Behind(item), false);
             } else if item.kind == Kind::Message && item.message.is_some() {
                 return Next::Work(Box::new(work_of(item, state.subscriber)));
             } else {
-                let _ = self.done.send(Done::Unreadable(item));
+                self.commit_soon(Done::Unreadable(item), false);
             }
         }
     }

@@ -95,6 +95,22 @@ pub struct Answer {
     pub stored: Option<MessageId>,
 }
 
+/// Bytes of an answer that is kept with its delivery; a longer one is a message of its own.
+const PLAIN_BYTES_MAX: usize = 256;
+
+impl Answer {
+    /// Whether it says that the message arrived and nothing else: MSH and MSA, positive, without text.
+    #[must_use]
+    pub(super) fn is_plain(&self) -> bool {
+        self.stored.is_none()
+            && matches!(self.code.as_str(), "AA" | "CA")
+            && self.text.is_empty()
+            && self.message.bytes().len() <= PLAIN_BYTES_MAX
+            && !self.message.is_envelope()
+            && self.message.segments().count() == 2
+    }
+}
+
 impl SendWork {
     /// What goes out.
     #[must_use]

@@ -283,6 +283,10 @@ impl Telling<'_> {
         if !answer.control_id.is_empty() {
             line.notes.push(format!("Acknowledges control id {}.", answer.control_id));
         }
+        if !answer.bytes.is_empty() {
+            let text = String::from_utf8_lossy(&answer.bytes);
+            line.notes.push(format!("The answer: {}", text.trim_end().replace('\r', " ")));
+        }
         if let Some(message) = answer.message {
             line.links.push((format!("The answer {}", answer.code), format!("/messages/{message}")));
         }

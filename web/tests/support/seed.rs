@@ -172,6 +172,7 @@ impl Writer<'_> {
                 code: "AA".into(),
                 control_id: "MSG00088121".into(),
                 sha256: sha256(answer),
+                bytes: Vec::new(),
             }),
         };
         let steps = vec![
@@ -304,6 +305,7 @@ impl Writer<'_> {
                 code: "AR".into(),
                 control_id: format!("R{number}"),
                 sha256: [0; 32],
+                bytes: Vec::new(),
             }),
         };
         let mut failed = Entry::new(Kind::DeliveryFailed, 7, failed).about(id);
