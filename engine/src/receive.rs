@@ -78,7 +78,6 @@ struct Arrival<'a> {
 /// All that was found out about a readable message.
 struct Known {
     message: Message,
-    header: Header,
     party: Option<String>,
     inbound: Arc<Inbound>,
     findings: Vec<Finding>,
@@ -86,6 +85,12 @@ struct Known {
     verdict: Verdict,
     /// Why it is kept for a person.
     refusal: Option<Refusal>,
+}
+
+impl Known {
+    fn header(&self) -> &Header {
+        self.message.head()
+    }
 }
 
 impl Intake for Door {
@@ -141,7 +146,7 @@ impl Door {
             // Its own exchange with the database comes first, so nothing of this connection may overtake it.
             let again = self.again(arrival);
             // The acknowledgments of a batch are about other messages each: they need not wait for each other.
-            let in_row = arrival.peer.place.is_none() || known.header.message_type != "ACK";
+            let in_row = arrival.peer.place.is_none() || known.header().message_type != "ACK";
             self.receiver.tasks.spawn(async move { again.correlate(known, answer, reply).await });
             return if in_row { Taken::Alone } else { Taken::Queued };
         }
@@ -203,7 +208,7 @@ impl Door {
 
     /// The row that the transaction stores.
     fn incoming(&self, known: &Known, arrival: &Arrival<'_>, routes: Vec<Route>, answered: &str) -> Incoming {
-        let header = &known.header;
+        let header = known.header();
         let parked = known.refusal.clone().or_else(|| not_routed(&routes, header));
         // Who wants to know of failures takes it instead of an operator.
         let routes = match &parked {
@@ -244,7 +249,7 @@ impl Door {
 
     /// The key by which a repeat is known. A refused message claims none: mended rules must let it in.
     fn key(&self, known: &Known) -> Option<DuplicateKey> {
-        let header = &known.header;
+        let header = known.header();
         let asked = known.refusal.is_none() && !known.inbound.duplicates.window.is_zero();
         (asked && !header.control_id.is_empty()).then(|| {
             let sender = [&header.sending_app, &header.sending_facility, &header.control_id];
@@ -269,8 +274,7 @@ impl AsRef<[u8]> for Whole {
 /// Findings, party, properties and verdict of a message.
 fn examine(message: Message, arrival: &Arrival<'_>) -> Known {
     let configuration = &arrival.current.configuration;
-    let header = message.header();
-    let resolved = resolve_party::resolve(configuration, arrival.location, &header, arrival.peer);
+    let resolved = resolve_party::resolve(configuration, arrival.location, message.head(), arrival.peer);
     let party = resolved.name().map(str::to_owned);
     let inbound = Arc::clone(arrival.location.inbound(party.as_deref()));
     let message = parse::parse_again(message, &inbound.charset);
@@ -282,7 +286,7 @@ fn examine(message: Message, arrival: &Arrival<'_>) -> Known {
     let rules = &configuration.rules;
     let properties =
         promote::promote(rules, &message, arrival.port, arrival.location, party.as_deref(), &findings);
-    Known { message, header, party, inbound, findings, properties, verdict, refusal }
+    Known { message, party, inbound, findings, properties, verdict, refusal }
 }
 
 fn judge(findings: &[Finding], is_unknown: bool, rule: UnknownParty) -> (Verdict, Option<Refusal>) {
@@ -381,7 +385,7 @@ fn compose(known: &Known, arrival: &Arrival<'_>, id: MessageId) -> Composed {
         // What was asked for is the response; that the question is stored is all that can be said before.
         answers.part = Part::Earlier;
     }
-    answers.to(&known.message, &known.header, &known.verdict)
+    answers.to(&known.message, known.header(), &known.verdict)
 }
 
 fn answers<'a>(

@@ -38,7 +38,7 @@ impl keep::Again {
     async fn settle(&self, known: &Known, answer: &acknowledge::Answer) -> Told {
         let awaited = &self.receiver().awaited;
         // A send of this node that is under way comes first: it closes its own wait in the database.
-        let sent = awaited.sent(&answer.control_id).filter(|_| known.header.message_type == "ACK");
+        let sent = awaited.sent(&answer.control_id).filter(|_| known.header().message_type == "ACK");
         let expected = match sent {
             Some(_) => Ok(None),
             None => self.expected(known, answer).await,
@@ -73,7 +73,7 @@ impl keep::Again {
             (None, Some(_)) => Whose::Delivery,
             (None, None) if item.is_some() => Whose::Batch,
             (None, None) if matches!(standing, Standing::Closes { .. }) => Whose::Asker,
-            (None, None) if routes.is_empty() && known.header.message_type == "ACK" => Whose::Nobody,
+            (None, None) if routes.is_empty() && known.header().message_type == "ACK" => Whose::Nobody,
             (None, None) => Whose::Subscribers,
         };
         let mut incoming = door.incoming(known, &arrival, routes, composed.code);

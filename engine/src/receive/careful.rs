@@ -91,7 +91,7 @@ impl keep::Again {
         let current = self.receiver().running.load_full();
         let configuration = Arc::clone(&current.configuration);
         let Some((door, arrival)) = self.arrive(&current, &configuration) else { return Ok(Answer::Close) };
-        let header = &known.header;
+        let header = known.header();
         let link = format!("{}|{}|{}", door.name, header.sending_app, header.sending_facility);
         let away = |_| Error::Unknown { message: arrival.id };
         let row = self.in_row(known, &link).await.map_err(away)?;
@@ -266,7 +266,7 @@ pub(super) fn compose_in_row(
     let control_id = id.to_string();
     let mut answers = answers(&known.inbound, known.party.as_deref(), &control_id, arrival, id);
     (answers.expected_sequence, answers.part) = (told, part);
-    answers.to(&known.message, &known.header, verdict)
+    answers.to(&known.message, known.header(), verdict)
 }
 
 #[cfg(test)]

@@ -91,7 +91,7 @@ impl Askers {
 
 /// Whether a message asks, by where it came in; a refused one and an acknowledgment do not.
 pub(super) fn asks<'a>(known: &Known, port: &'a ReceivePort) -> Option<&'a Exchange> {
-    let header = &known.header;
+    let header = known.header();
     let can = known.refusal.is_none()
         && known.verdict == Verdict::Accepted
         && header.message_type != "ACK"
@@ -111,7 +111,7 @@ pub(super) fn opened(known: &Known, arrival: &Arrival<'_>) -> Option<Asked> {
     let exchange = asks(known, arrival.port)?;
     Some(Asked {
         message: arrival.id.0,
-        control_id: known.header.control_id.clone(),
+        control_id: known.header().control_id.clone(),
         port: arrival.port.name.clone(),
         route: exchange.route.clone(),
         due_at: arrival.id.made_at() + TimeDelta::from_std(exchange.within).unwrap_or(TimeDelta::MAX),
@@ -143,7 +143,7 @@ impl keep::Again {
         };
         let ports = arrival.current.configuration.receive_ports.values().filter(|port| takes(port));
         let ports: Vec<String> = ports.map(|port| port.name.clone()).collect();
-        let is_ack = known.header.message_type == "ACK";
+        let is_ack = known.header().message_type == "ACK";
         if ports.is_empty() || known.refusal.is_some() || (is_ack && is_positive(&answer.code)) {
             return Ok(Standing::Apart);
         }
@@ -169,7 +169,7 @@ impl keep::Again {
             Some(open) if open.response.is_none() => {
                 Standing::Closes { question: MessageId(open.message_id), route: open.route }
             }
-            Some(closed) if closed.closed_by.as_deref() == Some(known.header.control_id.as_str()) => {
+            Some(closed) if closed.closed_by.as_deref() == Some(known.header().control_id.as_str()) => {
                 Standing::Repeats
             }
             Some(_) => {

@@ -375,7 +375,7 @@ impl Door {
             Examined::Known(known) => known
                 .refusal
                 .clone()
-                .or_else(|| not_routed(&routes(arrival, &known), &known.header))
+                .or_else(|| not_routed(&routes(arrival, &known), known.header()))
                 .map(|refusal| refusal.reason),
             Examined::Unreadable(_, finding) => Some(finding.text),
         })

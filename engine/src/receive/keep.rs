@@ -148,7 +148,7 @@ impl Again {
         let Some((_, arrival)) = self.arrive(&current, &configuration) else { return Answer::Close };
         let control_id = arrival.id.to_string();
         let answers = answers(&known.inbound, known.party.as_deref(), &control_id, &arrival, arrival.id);
-        let composed = answers.to(&known.message, &known.header, &Verdict::NotStored);
+        let composed = answers.to(&known.message, known.header(), &Verdict::NotStored);
         Answer::NotStored(match composed.fixed {
             Some(fixed) => vec![fixed],
             None => composed.acks.into_iter().map(|ack| ack.bytes).collect(),
@@ -252,7 +252,7 @@ impl Again {
         let mut incoming = door.incoming(&known, &arrival, routes, composed.code);
         incoming.settles.attached = door.generated(&known, &composed, &arrival, arrival.id);
         // Bytes decide now: the same other content again is a repeat of this one.
-        let again = DuplicateKey::of(&[&self.port, &known.header.control_id, &first.to_string()]);
+        let again = DuplicateKey::of(&[&self.port, &known.header().control_id, &first.to_string()]);
         incoming.duplicate = incoming.duplicate.and(Some(again)).filter(|_| known.refusal.is_none());
         let routed = is_routed(&known, arrival.peer);
         let again = door.again(&arrival);
