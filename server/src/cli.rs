@@ -194,6 +194,12 @@ pub(crate) struct Bench {
     /// Connections of the full flow.
     #[arg(long, num_args = 1.., default_values_t = [64, 256])]
     pub(crate) flow_connections: Vec<usize>,
+    /// Messages to queue up, to see whether the server is as fast behind them; a million takes minutes.
+    #[arg(long, default_value_t = 0, value_name = "MESSAGES")]
+    pub(crate) queued: u64,
+    /// Seconds for which a snapshot of the database is held open under the full flow.
+    #[arg(long, default_value_t = 0, value_name = "SECONDS")]
+    pub(crate) snapshot: u64,
     /// Measure a server that runs already, at its MLLP receive location: acknowledgments only. The messages it gets are
     /// stored there.
     #[arg(long, value_name = "HOST:PORT")]

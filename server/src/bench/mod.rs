@@ -2,6 +2,7 @@
 //! ratios to what the same machine can do at best in the same run.
 #![expect(clippy::disallowed_methods, reason = "measures from outside the server")]
 
+mod endurance;
 mod limits;
 mod load;
 mod outside;
@@ -102,6 +103,13 @@ async fn measure(
             Behind::Flow => ("flow at a tenth, 64", storage.flow),
         };
         row.print(name, row.acknowledged.per_second(), limit);
+    }
+    if options.queued > 0 {
+        endurance::queued(&bench, options.queued, duration, storage.receive).await?;
+    }
+    if options.snapshot > 0 {
+        let held = Duration::from_secs(options.snapshot);
+        endurance::snapshot(&bench, held, duration, storage.flow).await?;
     }
     println!("\nresident {:.1} MiB at the end", mebibytes(process::resident_kib(server.id())));
     println!(
