@@ -67,6 +67,9 @@ impl Watch {
         if !rules.iter().any(|rule| rule.when == AlertWhen::AuditChainBroken) {
             rules.push(broken_record());
         }
+        if crate::view::pressure::any_limit(&configuration) {
+            rules.push(senders_slowed());
+        }
         self.patrol.step(self.store.pool()).await?;
         for rule in &rules {
             let holding = self.holding(rule).await?;
@@ -225,6 +228,17 @@ fn broken_record() -> AlertRule {
         title: "The audit chain is broken".to_owned(),
         when: AlertWhen::AuditChainBroken,
         severity: Severity::Critical,
+        ..built_in()
+    }
+}
+
+/// A limit that a port names needs no rule beside it.
+fn senders_slowed() -> AlertRule {
+    AlertRule {
+        name: "senders-slowed".to_owned(),
+        title: "Senders are slowed".to_owned(),
+        when: AlertWhen::SendersSlowed,
+        clear: Duration::from_secs(60),
         ..built_in()
     }
 }

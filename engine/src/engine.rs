@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::collect::Collectors;
 use crate::configuration::Configuration;
 use crate::current::{Current, Running};
+use crate::deadly::Suspicion;
 use crate::delivery::Deliveries;
 use crate::directory::Directory;
 use crate::lane::{self, Lanes};
@@ -79,6 +80,7 @@ pub struct Engine {
     running: Running,
     pub(crate) node: Arc<Node>,
     pub(crate) lanes: Lanes,
+    pub(crate) suspicion: Suspicion,
     /// Another node said that lanes are free.
     pub(crate) lanes_changed: Notify,
     /// One look after the lanes at a time.
@@ -151,12 +153,14 @@ impl Engine {
         let deliveries =
             Deliveries::start(&store, &lanes, &node, &running, &notices, &committers, &stop_committers)
                 .await?;
+        let suspicion = Suspicion::new(store.clone());
         let orchestrations = orchestrate::Worker::start(
             &store,
             &lanes,
             &node,
             &running,
             &notices,
+            suspicion.company(),
             stored.clone(),
             &committers,
             &stopping,
@@ -168,6 +172,7 @@ impl Engine {
             running,
             node,
             lanes,
+            suspicion,
             lanes_changed: Notify::new(),
             looking: tokio::sync::Mutex::default(),
             message_box,
@@ -303,6 +308,11 @@ impl Engine {
     #[must_use]
     pub fn orchestrations(&self) -> &orchestrate::Worker {
         &self.orchestrations
+    }
+
+    /// What may have ended a process of this cluster.
+    pub(crate) fn suspicion(&self) -> &Suspicion {
+        &self.suspicion
     }
 
     /// Where notices to operators come from.

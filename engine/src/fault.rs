@@ -10,6 +10,10 @@ pub enum Place {
     Turn,
     /// In a turn that a timer moved.
     Timer,
+    /// While a message is read at the door.
+    Door,
+    /// While a message is made ready for its receiver.
+    Send,
 }
 
 type Fault = Box<dyn Fn(Place, &str) + Send + Sync>;

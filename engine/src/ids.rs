@@ -34,6 +34,12 @@ pub fn first_at(at: DateTime<Utc>) -> i64 {
     (at.timestamp_millis() - ORIGIN_MS).max(0) << 22
 }
 
+/// When an id was given, to the millisecond.
+#[must_use]
+pub fn time_of(id: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp_millis((id >> 22) + ORIGIN_MS).unwrap_or_default()
+}
+
 fn write_base32(id: i64, out: &mut fmt::Formatter<'_>) -> fmt::Result {
     let mut text = [b'0'; LENGTH];
     let mut rest = id.cast_unsigned();

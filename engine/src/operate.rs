@@ -1,6 +1,7 @@
 //! What operators do: resume, give up, start and hold. Each action is one transaction that checks the version its
 //! person saw and records who did it and why; nothing here decides how work goes on afterwards.
 
+pub mod backup;
 pub mod batch;
 pub mod job;
 pub mod preview;

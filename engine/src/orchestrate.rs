@@ -149,6 +149,7 @@ impl Mover {
 
     /// Moves what may have ended the process before, noted before it is begun.
     async fn move_carefully(&mut self, batch: Vec<Moved>) {
+        let _held = self.shared.company.hold(self.suspects.was_begun(&batch)).await;
         match self.suspects.begin(&mut self.connection, &batch).await {
             Ok(true) => self.park_alone(&batch, &Trouble::Deadly).await,
             Ok(false) => self.move_all(batch.clone()).await,

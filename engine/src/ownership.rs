@@ -91,6 +91,9 @@ impl Engine {
                 claimed.len()
             );
         }
+        if claimed.iter().any(|lane| lane.lost) {
+            self.suspicion.raise();
+        }
         let is = |lane: &Claimed, kind: SubscriberKind| {
             let subscriber = current.directory.subscriber_by_id(lane.subscriber);
             subscriber.is_some_and(|known| known.kind == kind)

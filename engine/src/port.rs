@@ -12,6 +12,7 @@ use crate::current::{Current, Running};
 use crate::directory::SubscriberKind;
 use crate::orchestrate::Worker;
 use crate::port_trouble::Troubles;
+use crate::pressure::Pressure;
 use crate::receive::{Door, Receiver};
 use crate::send::SendPorts;
 use crate::store::{Error, Store};
@@ -160,6 +161,8 @@ impl Ports {
         let current = self.running.load_full();
         let configuration = Arc::clone(&current.configuration);
         self.send_ports.set_held(held(&configuration, &states));
+        let on_backup = crate::view::backup::ports_on_backup(self.store.pool()).await?;
+        self.send_ports.set_on_backup(on_backup.into_keys().collect());
         self.orchestrations.hold(held_lanes(&current, &states));
         self.open_and_close(&configuration, &states).await;
         self.troubles.tell(&self.store, self.failures(), self.send_ports.breakers()).await
@@ -482,12 +485,16 @@ pub struct Outside {
 pub async fn start(engine: &crate::engine::Engine, data: PathBuf) -> Result<Outside, Error> {
     let running = engine.running();
     let tasks: TaskTracker = engine.tasks().clone();
+    let pressure = Pressure::new(engine.stopping().clone());
+    tasks.spawn(pressure.clone().run(engine.store().clone(), Arc::clone(running)));
     let receiver = Receiver {
         store: engine.store().clone(),
         running: Arc::clone(running),
         message_box: engine.message_box().clone(),
         awaited: crate::receive::Awaited::default(),
         askers: crate::receive::Askers::default(),
+        pressure: pressure.clone(),
+        suspicion: engine.suspicion().clone(),
         tasks: tasks.clone(),
     };
     tasks.spawn(receiver.clone().keep_exchanges(engine.stopping().clone()));
@@ -497,6 +504,7 @@ pub async fn start(engine: &crate::engine::Engine, data: PathBuf) -> Result<Outs
         running: Arc::clone(running),
         ports: send_ports.clone(),
         receiver: receiver.clone(),
+        suspicion: engine.suspicion().clone(),
         clock: engine.store().clock().clone(),
         tasks: tasks.clone(),
         stop: engine.stopping().clone(),

@@ -11,6 +11,7 @@ mod generated;
 pub(crate) mod interchange;
 mod keep;
 mod made;
+mod suspected;
 
 pub use awaited::{Awaited, Heard};
 pub(crate) use commit_of_ack::Committed;
@@ -26,6 +27,7 @@ use crate::configuration::{
     SameAgain, SequenceRule, UnknownParty,
 };
 use crate::current::{Current, Running};
+use crate::deadly::Suspicion;
 use crate::directory::SourceKind;
 use crate::ids::MessageId;
 use crate::message_box::fault;
@@ -35,15 +37,22 @@ use crate::message_box::{
 use crate::parked;
 use crate::pipeline::resolve_party::Resolved;
 use crate::pipeline::{decode, disassemble, parse, promote, resolve_party, validate};
+use crate::pressure::{Hold, Pressure};
 use crate::store::Store;
 use crate::tracking::{Detail, Found};
 use crate::work;
 use chrono::{DateTime, FixedOffset, Utc};
 use orderly_hl7::acknowledge::{AckCode, read_answer, unreadable_finding};
-use orderly_hl7::{Class, Finding, Header, Message, Severity};
+use orderly_hl7::{Class, Finding, Header, Message, Severity, Unreadable};
 use orderly_rules::Properties;
-use std::sync::Arc;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
+
+/// How long a location takes no new connections after a message whose port is much too far behind.
+const FULL_FOR: Duration = Duration::from_secs(10);
 
 /// What all receive locations of a node share.
 #[derive(Debug, Clone)]
@@ -53,6 +62,8 @@ pub struct Receiver {
     pub(crate) message_box: MessageBox,
     pub(crate) awaited: Awaited,
     pub(crate) askers: Askers,
+    pub(crate) pressure: Pressure,
+    pub(crate) suspicion: Suspicion,
     pub(crate) tasks: TaskTracker,
 }
 
@@ -64,6 +75,8 @@ pub struct Door {
     location: String,
     /// `port/location`, as sources and logs name it.
     name: String,
+    /// Until when no new connection is taken, because what came by here waits somewhere.
+    full_until: Arc<Mutex<Option<Instant>>>,
 }
 
 /// One message on its way through the door.
@@ -108,9 +121,19 @@ impl Intake for Door {
         let arrival =
             Arrival { current: &current, port, location, peer, id: self.receiver.store.ids().message() };
         match input {
+            Input::Frame(bytes) if self.receiver.suspicion.is_raised() => {
+                let again = self.again(&arrival);
+                self.receiver.tasks.spawn(async move { again.take_suspected(bytes, reply).await });
+                Taken::Alone
+            }
             Input::Frame(bytes) => self.receive(bytes, &arrival, reply),
             broken => self.keep_broken(broken, &arrival, reply),
         }
+    }
+
+    fn is_full(&self) -> bool {
+        let until = *self.full_until.lock().unwrap_or_else(PoisonError::into_inner);
+        until.is_some_and(|until| until > Instant::now())
     }
 }
 
@@ -118,7 +141,8 @@ impl Door {
     /// The door of `port/location`.
     pub fn new(receiver: Receiver, port: &str, location: &str) -> Self {
         let name = format!("{port}/{location}");
-        Self { receiver, port: port.to_owned(), location: location.to_owned(), name }
+        let full_until = Arc::default();
+        Self { receiver, port: port.to_owned(), location: location.to_owned(), name, full_until }
     }
 
     /// Takes one message in and answers its sender once it is committed.
@@ -132,16 +156,19 @@ impl Door {
 
     /// Takes one message in that stands alone or was cut out of an interchange.
     fn receive_one(&self, bytes: Vec<u8>, arrival: &Arrival<'_>, reply: Reply) -> Taken {
-        let inbound = arrival.location.inbound(arrival.location.party.as_deref());
         let copy = bytes.clone();
-        let message = match parse::parse(bytes, &inbound.charset, arrival.location.limits.message_bytes) {
-            Ok(message) => message,
-            Err(error) => {
+        // A defect that panics on one message must not end the connection of all that come after it.
+        let known = match catch_unwind(AssertUnwindSafe(|| read(bytes, arrival))) {
+            Ok(Ok(known)) => known,
+            Ok(Err(error)) => {
                 return self.keep_unreadable(copy, unreadable_finding(&error), "unreadable", arrival, reply);
+            }
+            Err(_) => {
+                let finding = defect("a defect of this program was met while it was read");
+                return self.keep_unreadable(copy, finding, "panic", arrival, reply);
             }
         };
         drop(copy);
-        let known = examine(message, arrival);
         if let Some(answer) = read_answer(&known.message).filter(|answer| !answer.control_id.is_empty()) {
             // Its own exchange with the database comes first, so nothing of this connection may overtake it.
             let again = self.again(arrival);
@@ -180,16 +207,26 @@ impl Door {
         let (id, later) = (arrival.id, exchange::is_answered_later(&known, arrival.port));
         let door = self.again(arrival);
         let routed = is_routed(&known, arrival.peer);
+        let hold = self.hold(&incoming.routes);
         self.submit(incoming, arrival, move |published| match published {
             // The sender may forget the message once it reads this. Nothing answers before the commit.
             Ok(Published::Stored | Published::Taken) => match asked {
                 Some(asked) => door.receiver().asked(&asked, composed, routed, reply),
                 None if later => door.receiver().askers.keep(id, composed, reply),
-                None => reply.answer(composed.answer(routed)),
+                None => door.answer(composed.answer(routed), hold, reply),
             },
             Ok(Published::Repeat { first, same_content }) => door.repeated(known, first, same_content, reply),
             Err(error) => reply.not_stored(door.not_stored(&error, &known)),
         })
+    }
+
+    /// How the answer to a message with these routes is held back; notes when new connections are not wanted.
+    fn hold(&self, routes: &[Route]) -> Hold {
+        let hold = self.receiver.pressure.on(routes);
+        if hold.refuses {
+            *self.full_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + FULL_FOR);
+        }
+        hold
     }
 
     fn submit(
@@ -222,7 +259,7 @@ impl Door {
             findings: known.findings.iter().map(Found::from).collect(),
             to: routes.iter().map(|route| route.subscriber).collect(),
         };
-        let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        let text = |text: &str| (!text.is_empty()).then(|| message_box::indexed(text).to_owned());
         Incoming {
             id: arrival.id,
             parsed: Some(known.message.clone()),
@@ -269,6 +306,18 @@ impl AsRef<[u8]> for Whole {
     fn as_ref(&self) -> &[u8] {
         self.0.bytes()
     }
+}
+
+fn read(bytes: Vec<u8>, arrival: &Arrival<'_>) -> Result<Known, Unreadable> {
+    let inbound = arrival.location.inbound(arrival.location.party.as_deref());
+    let message = parse::parse(bytes, &inbound.charset, arrival.location.limits.message_bytes)?;
+    crate::fault::at(crate::fault::Place::Door, || message.header().control_id);
+    Ok(examine(message, arrival))
+}
+
+/// What a sender is told whose message we cannot deal with, through no fault of its own.
+fn defect(text: &str) -> Finding {
+    Finding { severity: Severity::Error, ..Finding::new(Class::Header, "", 207, text) }
 }
 
 /// Findings, party, properties and verdict of a message.

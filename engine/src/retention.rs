@@ -106,6 +106,7 @@ pub async fn enforce(store: &Store, retention: &Retention, data: &Path) -> Resul
     else {
         return Ok(Vec::new());
     };
+    let tasks = retention.classes.values().map(|class| class.tasks).max().unwrap_or_default();
     let names: Vec<String> = retention.classes.keys().cloned().collect();
     let bodies: Vec<PgInterval> = retention.classes.values().map(|class| interval(class.bodies)).collect();
     let mut session = store.connection().await?;
@@ -115,6 +116,7 @@ pub async fn enforce(store: &Store, retention: &Retention, data: &Path) -> Resul
     if !free {
         return Ok(Vec::new());
     }
+    tidy(store, tasks).await?;
     let days = sqlx::query!(
         r#"SELECT name AS "name!", class, from_at AS "from_at!", to_at AS "to_at!"
              FROM old_partitions($1, $2, $3, $4, $5, $6)"#,
@@ -163,6 +165,31 @@ pub async fn enforce(store: &Store, retention: &Retention, data: &Path) -> Resul
         dropped.push(Dropped { name: day.name, rows, kept, file });
     }
     Ok(dropped)
+}
+
+/// Takes away notes of sends whose outcome is committed and needs nobody, and bulk actions older than tasks are kept.
+async fn tidy(store: &Store, tasks: Duration) -> Result<(), Error> {
+    sqlx::query!(
+        "DELETE FROM intent i
+          USING lane l
+          WHERE l.id = i.lane
+            AND i.sequence <= greatest(l.base, (SELECT max(p.to_sequence) FROM progress p WHERE p.lane = i.lane))
+            AND NOT EXISTS (SELECT FROM parked p WHERE p.lane = i.lane AND p.sequence = i.sequence)"
+    )
+    .execute(store.pool())
+    .point("retention: tidy intents")
+    .await?;
+    sqlx::query!(
+        "WITH old AS (SELECT id FROM job WHERE ended_at < $1::timestamptz - $2::interval),
+              items AS (DELETE FROM job_item WHERE job IN (SELECT id FROM old))
+         DELETE FROM job WHERE id IN (SELECT id FROM old)",
+        store.clock().now(),
+        interval(tasks)
+    )
+    .execute(store.pool())
+    .point("retention: tidy jobs")
+    .await?;
+    Ok(())
 }
 
 fn interval(duration: Duration) -> PgInterval {

@@ -16,14 +16,18 @@ pub use port::{PortActivity, SendPorts};
 use crate::clock::Clock;
 use crate::configuration::{Order, SendPort};
 use crate::current::Running;
+use crate::deadly::{Begun, Suspicion};
 use crate::delivery::{Deliveries, Outcome, SendLane, SendWork};
+use crate::fault;
 use crate::pipeline::assemble::{self, Assembled, Unwritable};
 use crate::receive::Receiver;
 use backup::SecondWay;
 use breaker::{Opened, Permission};
 use chrono::{DateTime, Utc};
 use exchange::Exchanged;
+use futures::FutureExt as _;
 use port::Port;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -40,6 +44,7 @@ pub struct Senders {
     pub(crate) running: Running,
     pub(crate) ports: SendPorts,
     pub(crate) receiver: Receiver,
+    pub(crate) suspicion: Suspicion,
     pub(crate) clock: Clock,
     pub(crate) tasks: TaskTracker,
     pub(crate) stop: CancellationToken,
@@ -125,15 +130,15 @@ impl Senders {
 
     /// One attempt at one message by the way it has to go, once the breaker lets it.
     async fn deliver(&self, mut work: SendWork, settings: &SendPort, port: &Port) {
-        let numbers = match self.assemble(&mut work, settings) {
+        let numbers = match self.prepare(&mut work, settings).await {
             Ok(numbers) => numbers,
-            Err(unwritable) => return self.hold_back(work, &unwritable),
+            Err(outcome) => return self.deliveries.complete(work, *outcome),
         };
         if numbers {
             match numbered::number(self.ports.store(), &settings.name, &work).await {
                 Ok(number) => {
                     if let Err(error) = numbered::write(&mut work, number) {
-                        return self.hold_back(work, &error.into());
+                        return self.deliveries.complete(work, held_back(&error.into()));
                     }
                 }
                 Err(error) => {
@@ -157,6 +162,7 @@ impl Senders {
             }
             // Its receiver is known to be away: nobody waits for it where there is another.
             backup.take(&work, now, work.attempt - 1);
+            self.note_backup(&settings.name, backup).await;
         }
         match self.permitted(&backup.port, work.lane).await {
             true => self.attempt(work, settings, port, Some(backup)).await,
@@ -180,7 +186,12 @@ impl Senders {
             port.breaker().forgo(self.clock.now());
             return self.give_back(work);
         }
-        let mut exchanged = exchange::exchange(&mut work, settings, port, self).await;
+        let exchanged =
+            AssertUnwindSafe(exchange::exchange(&mut work, settings, port, self)).catch_unwind().await;
+        let Ok(mut exchanged) = exchanged else {
+            port.breaker().forgo(self.clock.now());
+            return self.deliveries.complete(work, panicked());
+        };
         work.interim = std::mem::take(&mut exchanged.interim);
         let now = self.clock.now();
         if exchanged.is_transport_failure() {
@@ -198,7 +209,10 @@ impl Senders {
         let outcome = self.respond(&work, outcome, settings, now).await;
         let outcome = self.count_numbers(&work, outcome, &exchanged, settings, now).await;
         match first.backup() {
-            Some(backup) if moves => backup.take(&work, now, work.attempt),
+            Some(backup) if moves => {
+                backup.take(&work, now, work.attempt);
+                self.note_backup(&settings.name, backup).await;
+            }
             Some(backup) if !matches!(outcome, Outcome::Retry { .. }) => backup.is_done(&work),
             _ => {}
         }
@@ -219,6 +233,13 @@ impl Senders {
         match batch::reconcile(&work, &outcome, self).await {
             true => self.deliveries.complete(work, outcome),
             false => self.give_back(work),
+        }
+    }
+
+    /// From the first message on, all nodes send by a backup that returns by hand.
+    async fn note_backup(&self, name: &str, backup: &SecondWay) {
+        if backup.begins_by_hand() {
+            self.ports.go_by_backup(name, backup).await;
         }
     }
 
@@ -297,14 +318,45 @@ impl Senders {
         again("sequence.frozen", reason)
     }
 
-    /// It cannot leave as its receiver's record asks: a person decides.
-    fn hold_back(&self, work: SendWork, unwritable: &Unwritable) {
-        let code = match unwritable {
-            Unwritable::Refused { .. } => "send.invalid",
-            _ => "send.unwritable",
+    /// Makes a message ready for its receiver; true when it is to be numbered. After a crash that is noted before, and what
+    /// ended the process too often is kept for a person.
+    async fn prepare(&self, work: &mut SendWork, settings: &SendPort) -> Result<bool, Box<Outcome>> {
+        let begun = match self.suspicion.is_raised() {
+            true => Some(self.begin(work).await?),
+            false => None,
         };
-        let (code, reason) = (code.to_owned(), unwritable.to_string());
-        self.deliveries.complete(work, Outcome::Suspend { code, reason, answer: None });
+        let assembled = match &begun {
+            Some(begun) if begun.is_deadly => {
+                let reason = "the program ended each time when this was made ready to be sent".to_owned();
+                Err(Box::new(Outcome::Suspend { code: "deadly".to_owned(), reason, answer: None }))
+            }
+            _ => catch_unwind(AssertUnwindSafe(|| {
+                fault::at(fault::Place::Send, || work.control_id.clone());
+                self.assemble(work, settings).map_err(|unwritable| Box::new(held_back(&unwritable)))
+            }))
+            .unwrap_or_else(|_| Err(Box::new(panicked()))),
+        };
+        if let Some(begun) = begun {
+            self.suspicion.finish(begun).await;
+        }
+        assembled
+    }
+
+    /// Notes that a message is begun.
+    async fn begin(&self, work: &SendWork) -> Result<Begun, Box<Outcome>> {
+        loop {
+            match self.suspicion.begin((work.lane, work.sequence)).await {
+                Ok(begun) => return Ok(begun),
+                Err(_) if self.stop.is_cancelled() => return Err(Box::new(given_back(self.clock.now()))),
+                Err(error) => {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "Could not note that a send begins"
+                    );
+                    tokio::time::sleep(HOLD_LOOK).await;
+                }
+            }
+        }
     }
 
     /// Writes the message as the party at the other end wants to read it, and checks it; true when it is to be numbered.
@@ -337,10 +389,7 @@ impl Senders {
 
     /// Work that was taken and cannot be sent here: its next owner sends it at once.
     fn give_back(&self, work: SendWork) {
-        let due_at = self.clock.now();
-        let reason = "the node stopped before it could be sent".to_owned();
-        let code = "transport.stopped".to_owned();
-        self.deliveries.complete(work, Outcome::Retry { due_at, code, reason, answer: None });
+        self.deliveries.complete(work, given_back(self.clock.now()));
     }
 
     /// Waits for the breaker; false when the node stops or hands the lane over first.
@@ -364,6 +413,28 @@ impl Senders {
             }
         }
     }
+}
+
+/// Its next owner sends it.
+fn given_back(now: DateTime<Utc>) -> Outcome {
+    let reason = "the node stopped before it could be sent".to_owned();
+    Outcome::Retry { due_at: now, code: "transport.stopped".to_owned(), reason, answer: None }
+}
+
+/// It cannot leave as its receiver's record asks: a person decides.
+fn held_back(unwritable: &Unwritable) -> Outcome {
+    let code = match unwritable {
+        Unwritable::Refused { .. } => "send.invalid",
+        _ => "send.unwritable",
+    };
+    let (code, reason) = (code.to_owned(), unwritable.to_string());
+    Outcome::Suspend { code, reason, answer: None }
+}
+
+/// A defect that panics on one message must not stop its lane.
+fn panicked() -> Outcome {
+    let reason = "a defect of this program was met while it was sent".to_owned();
+    Outcome::Suspend { code: "panic".to_owned(), reason, answer: None }
 }
 
 #[cfg(test)]

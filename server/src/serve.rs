@@ -18,6 +18,8 @@ use crate::database::Database;
 use crate::site_commands::operating_system_user;
 use crate::{cli, console};
 
+/// Open files for the 12,000 connections that a node takes, and what it needs itself.
+const OPEN_FILES_WANTED: u64 = 13_000;
 /// File in the data folder that tells where everything listens, written when ready.
 const ADDRESSES: &str = "addresses.json";
 
@@ -32,6 +34,7 @@ pub(crate) async fn run(
     when_ready: impl FnOnce(&Addresses),
 ) -> anyhow::Result<ExitCode> {
     check_exposure(options)?;
+    raise_open_files();
     std::fs::create_dir_all(&options.database.data)?;
     let database = Database::open(&options.database)?;
     let result = serve(options, &database, stop, when_ready).await;
@@ -78,6 +81,24 @@ async fn serve(
         "another process took the slot of this node while it was cut off: start it again"
     );
     Ok(())
+}
+
+/// A connection is an open file, and systems give a process a thousand of them unless it asks for what it may have.
+fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })
+    {
+        tracing::warn!(%error, "Could not raise the limit of open files");
+    }
+    let files = getrlimit(Resource::Nofile).current;
+    if files.is_some_and(|files| files < OPEN_FILES_WANTED) {
+        tracing::warn!(
+            files,
+            "This process may open few files: each connection needs one (LimitNOFILE in systemd)"
+        );
+    }
 }
 
 /// Deploys the folder, unless what runs is these files already or the console changed something since.

@@ -7,9 +7,11 @@
 //! longer as it says (1).
 
 mod batches;
+mod bridge;
 mod copies;
 mod database;
 mod nodes;
+mod pressure;
 mod wire;
 
 use std::path::PathBuf;
@@ -61,9 +63,21 @@ impl Bench {
 
     /// As [`Bench::start`]; the nodes reach the receiver at `connect`.
     async fn start_towards(database: Database, count: usize, receiver: Receiver, connect: &str) -> Self {
+        Self::start_with(database, count, receiver, connect, Vec::new()).await
+    }
+
+    /// As [`Bench::start_towards`], with more in the environment of the nodes.
+    async fn start_with(
+        database: Database,
+        count: usize,
+        receiver: Receiver,
+        connect: &str,
+        environment: Vec<(&'static str, String)>,
+    ) -> Self {
         let mut bench = Self { database, receiver, nodes: Vec::new() };
         for _ in 0..count {
             let mut node = Node::new(connect).await;
+            node.environment.extend(environment.iter().cloned());
             node.start(&bench.database).await;
             bench.nodes.push(node);
         }

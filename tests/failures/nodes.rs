@@ -27,6 +27,18 @@ async fn until_shared(pool: &PgPool, nodes: usize) {
     .await;
 }
 
+/// So many nodes live and all lanes have an owner. Of eight lanes not each node need have one.
+async fn until_alive(pool: &PgPool, nodes: i64) {
+    eventually(&format!("{nodes} nodes live and own the lanes"), async || {
+        let alive: i64 = sqlx::query_scalar("SELECT count(*) FROM node WHERE expires_at > now()")
+            .fetch_one(pool)
+            .await
+            .ok()?;
+        (alive == nodes && shares(pool).await.values().sum::<i64>() == 8).then_some(())
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_joins_gets_lanes_and_hands_them_back_when_it_stops() {
     let database = Database::create().await;
@@ -80,6 +92,28 @@ async fn a_node_that_stood_still_is_fenced_and_joins_again() {
         eventually("both go on", async || (traffic.acknowledged() > before + 50).then_some(())).await;
     }
     bench.prove(traffic, "a node stood still", 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_are_restarted_one_after_the_other_and_no_sender_is_refused() {
+    let mut bench = Bench::start(Database::create().await, 3).await;
+    let pool = bench.database.pool().await;
+    until_alive(&pool, 3).await;
+    let traffic = Traffic::begin(bench.hubs(), 8, 64, Duration::from_millis(2), 5);
+    for _ in 0..rounds(1) {
+        for place in 0..3 {
+            let before = traffic.acknowledged();
+            eventually("messages flow", async || (traffic.acknowledged() > before + 50).then_some(())).await;
+            bench.nodes[place].stop().await;
+            until_alive(&pool, 2).await;
+            bench.nodes[place].start(&bench.database).await;
+            until_alive(&pool, 3).await;
+        }
+    }
+    // A sender notices that its connection ends, and nothing else.
+    assert_eq!(traffic.refused(), 0);
+    let outcome = bench.prove(traffic, "rolling restart", 5).await;
+    assert_eq!(outcome.repeated_outside, 0, "a node that stops finishes what it began to send");
 }
 
 #[tokio::test(flavor = "multi_thread")]

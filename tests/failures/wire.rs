@@ -1,8 +1,8 @@
 //! The network between, and peers that mean no good.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use orderly_tests::{ChaosProxy, Database, Receiver, Sender, Traffic, eventually};
+use orderly_tests::{ChaosProxy, Database, Receiver, Sender, Traffic, eventually, hospital};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -28,20 +28,39 @@ async fn nothing_is_lost_or_reordered_on_a_network_that_cuts_loses_and_doubles()
     bench.prove(traffic, "network", seed).await;
 }
 
-fn memory_kib(process: u32) -> i64 {
+pub(crate) fn memory_kib(process: u32) -> i64 {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap_or_default();
     line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
+/// Messages whose median time to the acknowledgment is told.
+const MEASURED: u32 = 200;
+
+/// Median time to the acknowledgment at up to 200 messages a second.
+async fn median(hub: &str, from: u32) -> Duration {
+    let mut sender = Sender::connect(hub).await.expect("the hub listens");
+    let mut times = Vec::new();
+    for number in from..from + MEASURED {
+        let begun = Instant::now();
+        let message = hospital::registration(&format!("M{number}"), 50_000 + number);
+        assert_eq!(sender.send(&message).await.expect("an answer").text("MSA-1"), "AA");
+        times.push(begun.elapsed());
+        tokio::time::sleep(Duration::from_millis(5).saturating_sub(begun.elapsed())).await;
+    }
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
 /// L1: many connections that say nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn idle_connections_cost_little_and_disturb_nobody() {
-    let count: usize = if rounds(1) > 1 { 9_500 } else { 1_000 };
+    let count: usize = if rounds(1) > 1 { 10_000 } else { 1_000 };
     let bench = Bench::start(Database::create().await, 1).await;
     let process = bench.nodes[0].running().id();
     let traffic = Traffic::begin(bench.hubs(), 4, 16, Duration::from_millis(20), 21);
     eventually("messages flow", async || (traffic.acknowledged() > 20).then_some(())).await;
+    let alone = median(&bench.hubs()[0], 0).await;
     let before = memory_kib(process);
     let mut idle = Vec::new();
     for _ in 0..count {
@@ -53,7 +72,11 @@ async fn idle_connections_cost_little_and_disturb_nobody() {
     })
     .await;
     let grown = memory_kib(process) - before;
-    println!("{count} idle connections: {grown} KiB more memory");
+    let beside = median(&bench.hubs()[0], MEASURED).await;
+    println!(
+        "{count} idle connections: {grown} KiB more memory; median to the acknowledgment {alone:?} before, {beside:?} \
+         beside them"
+    );
     assert!(
         grown < 30 * i64::try_from(count).expect("small") + 10_000,
         "{grown} KiB for {count} connections"

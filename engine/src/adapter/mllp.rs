@@ -101,4 +101,9 @@ pub trait Intake: Send + Sync + 'static {
     /// Takes one input of `peer` and answers it, now or later, through `reply`. Runs on the task of the
     /// connection, so it must not block.
     fn take(&self, input: Input, peer: &Peer, reply: Reply) -> Taken;
+
+    /// True while no new connection is wanted.
+    fn is_full(&self) -> bool {
+        false
+    }
 }

@@ -14,6 +14,7 @@ impl Watch {
     pub(super) async fn holding(&self, rule: &AlertRule) -> Result<Holding, Error> {
         let holding = match &rule.when {
             AlertWhen::PortDown { over } => self.ports_down(*over).await?,
+            AlertWhen::SendersSlowed => self.senders_slowed().await?,
             AlertWhen::OldestWaiting { over } => self.oldest_waiting(*over).await?,
             AlertWhen::NewSuspendedCause => self.suspended_causes("%").await?,
             AlertWhen::UnknownParty => self.suspended_causes("unknown_party").await?,
@@ -68,6 +69,14 @@ impl Watch {
             );
         }
         Ok(holding)
+    }
+
+    async fn senders_slowed(&self) -> Result<Holding, Error> {
+        let configuration = self.running.load().configuration.clone();
+        let queues = crate::view::operations::queues(self.store.pool(), self.store.clock().now()).await?;
+        let slowed = crate::view::pressure::slowed(&configuration, &queues);
+        let told = |waiting, limit| format!("{waiting} messages wait, {limit} may: its senders are slowed");
+        Ok(slowed.into_iter().map(|port| (port.send_port, told(port.waiting, port.limit))).collect())
     }
 
     async fn oldest_waiting(&self, over: Duration) -> Result<Holding, Error> {

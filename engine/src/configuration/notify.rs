@@ -117,6 +117,8 @@ pub enum AlertWhen {
         /// Limit.
         over: Duration,
     },
+    /// More waits for a port than its `limits.waiting`, so that its senders are slowed.
+    SendersSlowed,
     /// The oldest waiting message of a port is older.
     OldestWaiting {
         /// Limit.

@@ -250,6 +250,8 @@ pub struct Backup {
     pub after: Retry,
     /// Attempts at this one.
     pub retry: Retry,
+    /// Once in use, the whole port goes by it until an operator returns it; else each key returns by itself.
+    pub by_hand: bool,
 }
 
 /// When the whole port pauses: after `failures` within `within`, then one probe per pause, doubled up to `most`.
@@ -285,7 +287,7 @@ pub struct SendLimits {
     pub connections: u32,
     /// Unanswered frames a socket.
     pub in_flight: u32,
-    /// Waiting messages above which an alert is raised.
+    /// Waiting messages above which an alert is raised and senders are slowed.
     pub waiting: Option<u64>,
     /// Bytes of one message; a larger one leaves in fragments (DSC, ADD).
     pub message: Option<usize>,

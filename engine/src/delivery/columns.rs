@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 
 use super::batch::Batch;
 use crate::lane::Range;
+use crate::message_box::indexed;
 
 /// Ranges as the arrays that `claim_ranges` takes.
 #[derive(Default)]
@@ -54,7 +55,7 @@ impl<'a> KeptColumns<'a> {
             columns.parent.push(kept.parent.0);
             columns.source.push(kept.source);
             columns.message_type.push(&kept.message_type);
-            columns.control_id.push(Some(kept.control_id.as_str()).filter(|id| !id.is_empty()));
+            columns.control_id.push(Some(indexed(&kept.control_id)).filter(|id| !id.is_empty()));
             columns.charset.push(0);
             columns.sha256.push(&kept.sha256);
             columns.body.push(kept.message.bytes());

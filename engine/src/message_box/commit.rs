@@ -8,7 +8,7 @@ use sqlx::{Connection, PgConnection};
 
 use super::publish::Request;
 use super::repeat::{First, is_known_key, sort_out, split_repeats};
-use super::{DuplicateKey, Error, Incoming, Published, SettledRows};
+use super::{DuplicateKey, Error, Incoming, Published, SettledRows, indexed};
 use crate::audit::{Chain, Purpose};
 use crate::crash_point::Point as _;
 use crate::lane::{Item, Lanes};
@@ -436,8 +436,8 @@ impl<'a> Columns<'a> {
             columns.source.push(incoming.source);
             columns.party.push(incoming.party.as_deref());
             columns.message_type.push(&incoming.message_type);
-            columns.control_id.push(incoming.control_id.as_deref());
-            columns.patient.push(incoming.patient.as_deref());
+            columns.control_id.push(incoming.control_id.as_deref().map(indexed));
+            columns.patient.push(incoming.patient.as_deref().map(indexed));
             columns.charset.push(incoming.charset);
             columns.sha256.push(sha256);
             columns.context.push(incoming.context.as_deref());

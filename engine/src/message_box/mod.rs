@@ -9,6 +9,7 @@ mod types;
 
 pub use publish::{Done, MessageBox};
 pub use subscription::{Arrival, SubscriptionIndex};
+pub(crate) use types::indexed;
 pub use types::{
     Asked, ClosedExpectation, Continued, DuplicateKey, Error, Incoming, KeptFragment, MovedLink,
     NotedOutcome, Published, Refusal, Response, Route, SettledRows, Settles,

@@ -257,3 +257,17 @@ pub enum Error {
     #[error("this node is shutting down")]
     ShuttingDown,
 }
+
+/// Bytes of a control id or patient id that are stored in a column of their own: an index takes no more.
+const INDEXED_BYTES_MAX: usize = 2_000;
+
+/// As much of a value as an index takes; the whole of it is in the message.
+pub(crate) fn indexed(value: &str) -> &str {
+    let most = value.char_indices().map(|(at, letter)| at + letter.len_utf8());
+    let end = if value.len() <= INDEXED_BYTES_MAX {
+        value.len()
+    } else {
+        most.take_while(|end| *end <= INDEXED_BYTES_MAX).last().unwrap_or(0)
+    };
+    &value[..end]
+}

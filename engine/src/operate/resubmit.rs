@@ -11,7 +11,7 @@ use crate::audit::sha256;
 use crate::current::Current;
 use crate::directory::{SourceKind, SubscriberKind};
 use crate::ids::{InstanceId, MessageId, ParkedId};
-use crate::message_box::{Arrival, Route};
+use crate::message_box::{Arrival, Route, indexed};
 use crate::parked::{self, State};
 use crate::pipeline::{parse, promote, validate};
 use crate::store::{Error, Store, Tx};
@@ -312,7 +312,8 @@ async fn store_copy(
     };
     // What equals the parent's is not repeated, so that searches find the received message first.
     let own = |value: String, before: &Option<String>| {
-        (!value.is_empty() && before.as_deref() != Some(value.as_str())).then_some(value)
+        let value = indexed(&value);
+        (!value.is_empty() && before.as_deref() != Some(value)).then(|| value.to_owned())
     };
     let control_id = own(header.control_id, &original.control_id);
     let patient = own(copied.properties.text("patient.id"), &original.patient);

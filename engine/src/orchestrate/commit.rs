@@ -12,6 +12,7 @@ use crate::crash_point::Point as _;
 use crate::delivery::RangeColumns;
 use crate::ids::TaskId;
 use crate::lane::{Item, Range};
+use crate::message_box::indexed;
 use crate::store::{Error, only_if, unless_empty};
 use crate::timer::Due;
 use crate::tracking::{Detail as TrackDetail, Entry, Kind as TrackKind, Rows};
@@ -445,8 +446,8 @@ impl<'a> Messages<'a> {
             columns.parent.push(stored.parent);
             columns.source.push(stored.source);
             columns.message_type.push(&stored.message_type);
-            columns.control_id.push(stored.control_id.as_deref());
-            columns.patient.push(stored.patient.as_deref());
+            columns.control_id.push(stored.control_id.as_deref().map(indexed));
+            columns.patient.push(stored.patient.as_deref().map(indexed));
             columns.charset.push(0);
             columns.sha256.push(&stored.sha256);
             columns.body.push(stored.message.bytes());

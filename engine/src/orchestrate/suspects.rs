@@ -118,6 +118,11 @@ impl Suspects {
         batch
     }
 
+    /// Whether a batch holds what was begun before; then it holds nothing else.
+    pub(super) fn was_begun(&self, batch: &[Moved]) -> bool {
+        batch.iter().any(|moved| self.ended.contains_key(&place(moved)))
+    }
+
     /// Notes that these are begun. True when one of them ended the process too often; then it is alone.
     pub(super) async fn begin(
         &mut self,

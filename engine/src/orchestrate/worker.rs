@@ -14,6 +14,7 @@ use super::versions::Versions;
 use crate::audit::{Chain, Purpose};
 use crate::configuration::Configuration;
 use crate::current::Running;
+use crate::deadly::Company;
 use crate::lane::Lanes;
 use crate::node::{Claimed, Node};
 use crate::notice::Notices;
@@ -34,6 +35,7 @@ pub(super) struct Shared {
     pub(super) node: Arc<Node>,
     pub(super) running: Running,
     pub(super) notices: Notices,
+    pub(super) company: Company,
     pub(super) versions: Versions,
     pub(super) owned: Mutex<Vec<i32>>,
     /// Lanes of orchestrations that an operator holds: their work and timers wait.
@@ -58,6 +60,7 @@ impl Worker {
         node: &Arc<Node>,
         running: &Running,
         notices: &Notices,
+        company: &Company,
         stored: Option<Arc<ConfigurationStore>>,
         tasks: &TaskTracker,
         stop: &CancellationToken,
@@ -68,6 +71,7 @@ impl Worker {
             node: node.clone(),
             running: running.clone(),
             notices: notices.clone(),
+            company: company.clone(),
             versions: Versions::new(running, stored),
             owned: Mutex::default(),
             held: Mutex::default(),

@@ -169,7 +169,10 @@ impl keep::Again {
         }
         incoming.settles.rows.links = row.links;
         incoming.settles.attached = door.generated(known, &composed, arrival, arrival.id);
-        let answer = match self.receiver().message_box.publish(arrival.peer.connection, incoming).await? {
+        let hold = self.receiver().pressure.on(&incoming.routes);
+        let published = self.receiver().message_box.publish(arrival.peer.connection, incoming).await?;
+        self.receiver().pressure.wait(hold).await;
+        let answer = match published {
             Published::Stored | Published::Taken => composed,
             Published::Repeat { first, .. } => {
                 compose_in_row(known, arrival, first, verdict, row.told, Part::Whole)

@@ -4,6 +4,7 @@
 
 mod answers;
 mod flow;
+mod part;
 mod read;
 mod record;
 mod routed;
@@ -284,7 +285,10 @@ impl Door {
                 }
                 let taken = match done.contains(&number) {
                     true => self.answer_again(part, number, whole, reply)?,
-                    false => self.take_part(part, number, whole, reply)?,
+                    false => {
+                        let is_deadly = self.is_deadly_part(&part, number, whole).await?;
+                        self.take_part(part, number, whole, is_deadly, reply)?
+                    }
                 };
                 if taken == Taken::Alone {
                     flow.idle().await;
@@ -300,58 +304,6 @@ impl Door {
             (false, true) => Err(Away::Stopping),
             (false, false) => Ok(flow.collected()),
         }
-    }
-
-    /// Takes one message of an interchange through the door.
-    fn take_part(&self, part: Part, number: i32, whole: &Interchange, reply: Reply) -> Result<Taken, Away> {
-        self.arrive_at(number, whole, |arrival| match part {
-            Part::Message { bytes, .. } => self.receive_one(bytes, arrival, reply),
-            Part::TooLong { head, .. } => self.keep_broken(Input::TooLarge(head), arrival, reply),
-            Part::Stray { bytes, .. } | Part::Envelope { bytes, .. } => {
-                let finding = unreadable_finding(&orderly_hl7::Unreadable::NoHeader);
-                self.keep_unreadable(bytes, finding, "unreadable", arrival, reply)
-            }
-        })
-    }
-
-    /// Does something as what arrives at a place of the interchange, by the configuration that runs now.
-    fn arrive_at<T>(
-        &self,
-        number: i32,
-        whole: &Interchange,
-        take: impl FnOnce(&Arrival<'_>) -> T,
-    ) -> Result<T, Away> {
-        let current = self.receiver.running.load_full();
-        let (port, location) = self.find(&current)?;
-        let peer = whole.peer_at(number);
-        let id = self.receiver.store.ids().message();
-        Ok(take(&Arrival { current: &current, port, location, peer: &peer, id }))
-    }
-
-    /// Builds the answer to a message that an earlier delivery stored.
-    fn answer_again(
-        &self,
-        part: Part,
-        number: i32,
-        whole: &Interchange,
-        reply: Reply,
-    ) -> Result<Taken, Away> {
-        let answer = self.examined(part, number, whole, |examined, arrival| {
-            let control_id = arrival.id.to_string();
-            match examined {
-                Examined::Known(known) => {
-                    let routed = is_routed(&known, arrival.peer);
-                    compose(&known, arrival, arrival.id).answer(routed)
-                }
-                Examined::Unreadable(bytes, finding) => {
-                    let inbound = arrival.location.inbound(None);
-                    let answers = answers(inbound, None, &control_id, arrival, arrival.id);
-                    Answer::Ack(answers.to_unreadable(&bytes, Some(finding), AckCode::AR))
-                }
-            }
-        })?;
-        reply.answer(answer);
-        Ok(Taken::Queued)
     }
 
     /// What is wrong with the first bad message, in words; none when all of them may be published.

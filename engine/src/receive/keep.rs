@@ -123,6 +123,18 @@ impl Again {
         &self.receiver
     }
 
+    /// Answers, after a while where what was stored waits for a port that is behind.
+    pub(super) fn answer(&self, answer: Answer, hold: Hold, reply: Reply) {
+        if hold == Hold::default() {
+            return reply.answer(answer);
+        }
+        let pressure = self.receiver.pressure.clone();
+        self.receiver.tasks.spawn(async move {
+            pressure.wait(hold).await;
+            reply.answer(answer);
+        });
+    }
+
     pub(super) fn peer(&self) -> &Peer {
         &self.peer
     }

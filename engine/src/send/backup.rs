@@ -24,6 +24,8 @@ pub(super) struct SecondWay {
 
 #[derive(Debug, Default)]
 struct Moved {
+    /// All keys go by it, until an operator says otherwise.
+    all: bool,
     /// Lanes and keys that go by it as long as something of them waits.
     keys: HashSet<(i32, i64)>,
     /// Messages that go by it: attempts made before, and since when.
@@ -52,12 +54,12 @@ impl SecondWay {
             if moved.messages.contains_key(&work.message_id.0) {
                 return true;
             }
-            if work.parked.is_none() {
+            if work.parked.is_none() && !moved.all {
                 // Nothing of its key waits: the first way is tried again.
                 moved.keys.remove(&place);
                 return false;
             }
-            if !moved.keys.contains(&place) {
+            if !moved.all && !moved.keys.contains(&place) {
                 // What was moved before a restart shows in its number of attempts, where these are counted.
                 let made = self.rule.after.times.map(|times| times + 1);
                 return match made.filter(|made| work.attempt > *made) {
@@ -82,6 +84,16 @@ impl SecondWay {
         }
         moved.keys.insert((work.lane, work.key));
         moved.messages.entry(work.message_id.0).or_insert((made, now));
+    }
+
+    /// Whether its use ends by an operator's word alone, and has begun just now.
+    pub(super) fn begins_by_hand(&self) -> bool {
+        self.rule.by_hand && !self.moved().all
+    }
+
+    /// Whether the whole port goes by it.
+    pub(super) fn set_all(&self, all: bool) {
+        self.moved().all = all && self.rule.by_hand;
     }
 
     /// The message needs no way any more.

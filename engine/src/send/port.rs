@@ -5,6 +5,7 @@ use super::breaker::{Breaker, BreakerRule, Standing};
 use super::exchange::{self, Exchanged, Foreign};
 use crate::adapter::mllp::{Client, ClientError, Dial, tls};
 use crate::configuration::{CallerTls, MllpSend, SendAdapter, SendPort};
+use crate::crash_point::Point as _;
 use crate::delivery::{Outcome, SendWork};
 use crate::message_box::{Incoming, MessageBox};
 use crate::store::Store;
@@ -34,6 +35,8 @@ struct Shared {
     data: PathBuf,
     ports: Mutex<HashMap<String, Arc<Port>>>,
     held: Mutex<HashSet<String>>,
+    /// Ports that go by their backup until an operator says otherwise.
+    on_backup: Mutex<HashSet<String>>,
 }
 
 /// What a send port did since the start, for rates and alerts.
@@ -72,7 +75,14 @@ pub(super) struct Port {
 impl SendPorts {
     /// No port yet; each is made when it is first asked for.
     pub fn new(store: Store, message_box: MessageBox, data: PathBuf) -> Self {
-        let shared = Shared { store, message_box, data, ports: Mutex::default(), held: Mutex::default() };
+        let shared = Shared {
+            store,
+            message_box,
+            data,
+            ports: Mutex::default(),
+            held: Mutex::default(),
+            on_backup: Mutex::default(),
+        };
         Self { shared: Arc::new(shared) }
     }
 
@@ -85,8 +95,50 @@ impl SendPorts {
         let activity = ports.get(&settings.name).map(|port| Arc::clone(&port.activity)).unwrap_or_default();
         let port = Arc::new(Port::new(settings, &self.shared.data, activity));
         port.held.store(lock(&self.shared.held).contains(&settings.name), Ordering::Relaxed);
+        if let Some(backup) = &port.backup {
+            backup.set_all(lock(&self.shared.on_backup).contains(&settings.name));
+        }
         ports.insert(settings.name.clone(), Arc::clone(&port));
         port
+    }
+
+    /// Which ports go by their backup until an operator says otherwise.
+    pub(crate) fn set_on_backup(&self, on_backup: HashSet<String>) {
+        for (name, port) in lock(&self.shared.ports).iter() {
+            if let Some(backup) = &port.backup {
+                backup.set_all(on_backup.contains(name));
+            }
+        }
+        *lock(&self.shared.on_backup) = on_backup;
+    }
+
+    /// Notes for all nodes that a port goes by its backup. While that cannot be noted, each message is moved by itself.
+    pub(super) async fn go_by_backup(&self, name: &str, backup: &SecondWay) {
+        let store = &self.shared.store;
+        let noted = sqlx::query!(
+            "INSERT INTO port_on_backup (send_port, since, node) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+            name,
+            store.clock().now(),
+            store.slot()
+        )
+        .execute(store.pool())
+        .point("send: note a backup")
+        .await;
+        match noted {
+            Ok(_) => {
+                tracing::warn!(
+                    send_port = name,
+                    "Send port {name} goes by its backup until an operator returns it"
+                );
+                lock(&self.shared.on_backup).insert(name.to_owned());
+                backup.set_all(true);
+            }
+            Err(error) => tracing::warn!(
+                send_port = name,
+                error = &error as &dyn std::error::Error,
+                "Could not note that a port goes by its backup"
+            ),
+        }
     }
 
     /// Which ports are held; obeyed by their senders at once.

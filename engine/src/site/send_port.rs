@@ -234,20 +234,10 @@ fn read_backup(object: &Object<'_, '_>, retry: &Retry) -> Option<Backup> {
     let target = object.require("target").and_then(|node| target(object.sheet, node));
     let after = object.object("after").map_or_else(|| retry.clone(), |after| read_retry(&after));
     let own = object.object("retry").map(|retry| read_retry(&retry)).unwrap_or_default();
-    if let Some(back) = object.text("back") {
-        match back.value.as_str() {
-            "when_empty" => {}
-            "by_hand" => object.sheet.error("S009", back.span, "`by_hand` is not supported yet"),
-            other => object.sheet.error_help(
-                "S003",
-                back.span,
-                format!("unknown word `{other}`"),
-                Some("one of: when_empty, by_hand".to_owned()),
-            ),
-        }
-    }
+    let mut by_hand = false;
+    object.set_choice("back", &[("when_empty", false), ("by_hand", true)], &mut by_hand);
     object.finish();
-    Some(Backup { target: target?, after, retry: own })
+    Some(Backup { target: target?, after, retry: own, by_hand })
 }
 
 fn read_breaker(object: &Object<'_, '_>) -> Breaker {

@@ -249,7 +249,6 @@ fn what_is_not_built_yet_is_refused_by_name() {
         ("decode", location("decode: [gzip]")),
         ("encoding", location("encoding: xml")),
         ("on_bad", port("batch: { release: { count: 5 }, on_bad: x }")),
-        ("by_hand", port("backup: { target: { mllp: { socket: { connect: 127.0.0.1:2 } } }, back: by_hand }")),
         ("encode", port("encode: [gzip]")),
         ("maps", port("maps: [{ map: x }]")),
         ("rota", "teams:\n  aa: { title: A, roles: [], rota: {} }\n".to_owned()),

@@ -247,7 +247,7 @@ pub async fn queues(pool: &PgPool, now: DateTime<Utc>) -> sqlx::Result<Vec<Queue
 }
 
 impl Queue {
-    fn empty(kind: String, name: String) -> Self {
+    pub(super) fn empty(kind: String, name: String) -> Self {
         Self {
             kind,
             name,

@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgPool;
 
 use crate::tracking::{Detail, Kind};
@@ -125,7 +125,7 @@ async fn read_tracking(pool: &PgPool, ids: &[i64], facts: &mut HashMap<i64, Fact
         r#"WITH own AS MATERIALIZED (
              SELECT message_id, instance, subscriber, kind, at, detail
              FROM tracking
-             WHERE message_id = ANY($1)
+             WHERE message_id = ANY($1) AND at >= $2
              LIMIT 5000)
          SELECT message_id AS "root!", message_id AS message, instance, subscriber, kind AS "kind!", detail
          FROM own
@@ -137,7 +137,9 @@ async fn read_tracking(pool: &PgPool, ids: &[i64], facts: &mut HashMap<i64, Fact
              FROM tracking
              WHERE instance = o.instance AND kind <> 6 AND at >= o.at AND message_id IS DISTINCT FROM o.message_id
              LIMIT 500) t"#,
-        ids
+        ids,
+        // Nothing is told of a message before it is there, so that the days before need not be looked at.
+        ids.iter().min().map_or(DateTime::UNIX_EPOCH, |oldest| crate::ids::time_of(*oldest) - TimeDelta::minutes(10))
     )
     .fetch_all(pool)
     .await?;

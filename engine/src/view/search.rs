@@ -3,11 +3,15 @@
 //! The search itself is the one place where SQL is put together at run time, because its filters are free to
 //! combine; values only ever travel as bound parameters.
 
-use chrono::{DateTime, Utc};
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, TimeDelta, Utc};
 use orderly_hl7::Severity;
 use sqlx::{PgPool, Postgres, QueryBuilder, Row};
 
 use super::outcome::{Outcome, outcomes};
+use crate::ids::time_of;
+use crate::message_box::indexed;
 
 /// Which messages by their origin.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -147,6 +151,13 @@ pub struct FoundPage {
     pub scanned_to: Option<i64>,
 }
 
+/// Days that a search without a key looks at first; four times as many each time it finds too few.
+const FIRST_DAYS: i64 = 2;
+/// A search without a key stops after this time, with what it found, and says how far it came.
+const SCAN_TIME: Duration = Duration::from_secs(2);
+/// A step that took longer is not followed by a larger one.
+const STEP_TIME: Duration = Duration::from_millis(300);
+
 /// A filter by outcome or findings looks at no more than this many messages for one page.
 pub const SCAN_MOST: usize = 2_000;
 
@@ -164,11 +175,11 @@ pub async fn search(
     limit: usize,
 ) -> sqlx::Result<FoundPage> {
     if filter.outcome.is_none() && filter.findings.is_none() {
-        let mut rows = batch(pool, filter, limit + 1).await?;
+        let Batch { mut rows, stopped_at } = batch(pool, filter, now, limit + 1).await?;
         let more = rows.len() > limit;
         rows.truncate(limit);
         judge(pool, &mut rows, now).await?;
-        return Ok(FoundPage { rows, more, scanned_to: None });
+        return Ok(FoundPage { rows, more, scanned_to: stopped_at });
     }
     let (outcome, with) = (filter.outcome, filter.findings);
     let wanted = |row: &Found| {
@@ -178,8 +189,11 @@ pub async fn search(
     let mut filter = filter.clone();
     let mut scanned = 0;
     while scanned < SCAN_MOST {
-        let mut rows = batch(pool, &filter, 200).await?;
-        let Some(last) = rows.last().map(|row| row.id) else { return Ok(page) };
+        let Batch { mut rows, stopped_at } = batch(pool, &filter, now, 200).await?;
+        let Some(last) = rows.last().map(|row| row.id) else {
+            page.scanned_to = stopped_at;
+            return Ok(page);
+        };
         let whole = rows.len() == 200;
         scanned += rows.len();
         judge(pool, &mut rows, now).await?;
@@ -191,6 +205,7 @@ pub async fn search(
             page.rows.push(row);
         }
         if !whole {
+            page.scanned_to = stopped_at;
             return Ok(page);
         }
         filter.before = Some(last);
@@ -216,13 +231,59 @@ async fn judge(pool: &PgPool, rows: &mut [Found], now: DateTime<Utc>) -> sqlx::R
     Ok(())
 }
 
-async fn batch(pool: &PgPool, filter: &Filter, limit: usize) -> sqlx::Result<Vec<Found>> {
+/// Some messages that match, newest first.
+#[derive(Debug)]
+struct Batch {
+    rows: Vec<Found>,
+    /// Nothing below this id was looked at, because time was up.
+    stopped_at: Option<i64>,
+}
+
+/// What has a key (control id or patient) is looked up in every day. Everything else is looked for step by step back in
+/// time: there is a partition for each day, and the newest days nearly always fill the page.
+async fn batch(pool: &PgPool, filter: &Filter, now: DateTime<Utc>, limit: usize) -> sqlx::Result<Batch> {
+    let floor = filter.from.map_or(0, id_floor);
+    let newest = id_floor(now + TimeDelta::days(1));
+    let mut high = filter.to.map(id_floor).into_iter().chain(filter.before).fold(newest, i64::min);
+    let mut rows = Vec::new();
+    if filter.control_id.is_some() || filter.patient.is_some() {
+        return Ok(Batch { rows: window(pool, filter, floor, high, limit).await?, stopped_at: None });
+    }
+    let begun = Instant::now();
+    let mut days = FIRST_DAYS;
+    loop {
+        let step = Instant::now();
+        let low = id_floor(time_of(high) - TimeDelta::days(days)).max(floor);
+        rows.extend(window(pool, filter, low, high, limit - rows.len()).await?);
+        if rows.len() >= limit || low <= floor {
+            return Ok(Batch { rows, stopped_at: None });
+        }
+        if begun.elapsed() > SCAN_TIME {
+            return Ok(Batch { rows, stopped_at: Some(low) });
+        }
+        if step.elapsed() < STEP_TIME {
+            days *= 4;
+        }
+        high = low;
+    }
+}
+
+/// Messages with ids of `low..high`.
+async fn window(
+    pool: &PgPool,
+    filter: &Filter,
+    low: i64,
+    high: i64,
+    limit: usize,
+) -> sqlx::Result<Vec<Found>> {
     let mut query = QueryBuilder::<Postgres>::new(
         "SELECT m.id, m.received_at, s.kind AS source_kind, s.name AS source, m.party, m.message_type, \
          m.control_id, m.patient, octet_length(m.body) AS size \
          FROM message m JOIN source s ON s.id = m.source WHERE true",
     );
     restrict(&mut query, filter);
+    // Ids begin with the time, and partitions are ranges of ids.
+    query.push(" AND m.id >= ").push_bind(low).push(" AND m.id < ").push_bind(high);
     query.push(" ORDER BY m.id DESC LIMIT ").push_bind(i64::try_from(limit).unwrap_or(i64::MAX));
     let rows = query.build().fetch_all(pool).await?;
     rows.into_iter()
@@ -249,10 +310,12 @@ async fn batch(pool: &PgPool, filter: &Filter, limit: usize) -> sqlx::Result<Vec
 fn restrict(query: &mut QueryBuilder<Postgres>, filter: &Filter) {
     if let Some(control_id) = &filter.control_id {
         // As the index says: a receiver's ACK is found from the message it answers.
-        query.push(" AND m.message_type <> 'ACK' AND m.control_id = ").push_bind(control_id.clone());
+        query
+            .push(" AND m.message_type <> 'ACK' AND m.control_id = ")
+            .push_bind(indexed(control_id).to_owned());
     }
     if let Some(patient) = &filter.patient {
-        query.push(" AND m.patient = ").push_bind(patient.clone());
+        query.push(" AND m.patient = ").push_bind(indexed(patient).to_owned());
     }
     if let Some(kind) = &filter.message_type {
         if kind.contains('^') {
@@ -283,13 +346,6 @@ fn restrict(query: &mut QueryBuilder<Postgres>, filter: &Filter) {
         Origin::Answers => {
             query.push(" AND s.kind = 'send_port'");
         }
-    }
-    // Ids begin with the time, and partitions are ranges of ids: so times become bounds on the id.
-    if let Some(from) = filter.from {
-        query.push(" AND m.id >= ").push_bind(id_floor(from));
-    }
-    if let Some(before) = filter.to.map(id_floor).into_iter().chain(filter.before).min() {
-        query.push(" AND m.id < ").push_bind(before);
     }
 }
 

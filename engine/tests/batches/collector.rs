@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use crate::support::{Site, acks, adt, control_ids};
 
 /// A site that collects everything for its party.
-fn site(target: &str, batch: &str) -> String {
+pub(crate) fn site(target: &str, batch: &str) -> String {
     format!(
         r#"
 parties:
@@ -35,7 +35,7 @@ send_ports:
     )
 }
 
-const FOLDER: &str = "{ folder: { path: out/, name: \"{message.id}-{batch.control_id}.hl7\" } }";
+pub(crate) const FOLDER: &str = "{ folder: { path: out/, name: \"{message.id}-{batch.control_id}.hl7\" } }";
 
 /// Scenario S6.
 #[tokio::test(flavor = "multi_thread")]

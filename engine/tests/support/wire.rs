@@ -19,6 +19,7 @@ use orderly_hl7::Message;
 use orderly_hl7::acknowledge::read_answer;
 use orderly_hl7::mllp::{Deframer, FrameLimits, frame};
 use orderly_rules::RuleBook;
+use sqlx::postgres::PgConnectOptions;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -191,6 +192,15 @@ pub struct Site {
 
 impl Site {
     pub async fn start(script: Script, change: impl FnOnce(&mut Draft)) -> Self {
+        Self::start_on(testing::fresh_database().await, script, change).await
+    }
+
+    /// The same on a database that may have been worked on before.
+    pub async fn start_on(
+        database: PgConnectOptions,
+        script: Script,
+        change: impl FnOnce(&mut Draft),
+    ) -> Self {
         let receiver = Receiver::start(script).await;
         let rules = RuleBook::load(&Default::default(), &Default::default()).unwrap();
         let mut draft = Draft(Configuration::empty(Arc::new(rules)));
@@ -212,7 +222,7 @@ impl Site {
         port.state = PortState::Running;
         draft.0.send_ports.insert("out".to_owned(), port);
         change(&mut draft);
-        let mut options = EngineOptions::new(testing::fresh_database().await);
+        let mut options = EngineOptions::new(database);
         options.configuration = Some(Arc::new(draft.0));
         options.durability = Durability::NotCheckedForTests;
         let engine = Engine::start(options).await.unwrap();

@@ -392,6 +392,9 @@ pub(crate) async fn switch_port(
     if !known {
         return Err(Failure::NotFound { what: "port" });
     }
+    if kind == "send" && sent.fields.to == "first_way" {
+        return return_port(&state, &visit, &name, &sent).await;
+    }
     let wish = match sent.fields.to.as_str() {
         "running" => Wish::Run,
         "on_hold" => Wish::Hold,
@@ -416,6 +419,23 @@ pub(crate) async fn switch_port(
             (Wish::Drain, _) => format!("{name} sends what waits now, and is on hold then."),
         };
         Ok((href.clone(), Some(Flash::done(said))))
+    })
+    .await
+}
+
+/// Ends the use of a backup that returns by hand.
+async fn return_port(state: &AppState, visit: &Visit, name: &str, sent: &Submission<Switch>) -> Answer {
+    let reason = given(&sent.fields.reason)?;
+    let href = format!("/ports/send/{name}");
+    form::once(state, visit, &sent.key, async {
+        let who = visit.entry("port.returned", ("port", name), reason, "done");
+        let version = state.configuration.load().version;
+        let acted =
+            operate::backup::return_to_first_way(&state.store, name, version, who).await.map_err(failed)?;
+        if acted == Acted::Changed {
+            return Err(changed(&href));
+        }
+        Ok((href.clone(), Some(Flash::done(format!("{name} sends to its first receiver again.")))))
     })
     .await
 }

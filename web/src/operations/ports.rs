@@ -10,6 +10,7 @@ use orderly_engine::configuration::{Configuration, PortState, ReceiveAdapter, Se
 use orderly_engine::site::Origins;
 use orderly_engine::view::operations::{self, Count, PortKey, PortSetting, Queue, Rates};
 use orderly_engine::view::port_trouble::{PortTrouble, TroubleState, troubles};
+use orderly_engine::view::pressure::{self, Slowed};
 use serde::Deserialize;
 
 use super::{age, settings, spark, spark_words};
@@ -140,6 +141,13 @@ fn party(name: Option<&str>, shell: &Shell) -> String {
     name.map(|name| shell.site.names.party(name)).unwrap_or_default()
 }
 
+/// What the senders of a port notice that is too far behind.
+fn slowed_words(slowed: &Slowed) -> String {
+    let seconds = slowed.hold.as_secs_f64();
+    let refused = if slowed.refuses { "; its receive locations take no new connections" } else { "" };
+    format!("acknowledged {seconds:.1} s later, because more than {} wait{refused}", slowed.limit)
+}
+
 /// What the circuit breaker of a send port does, for its page.
 fn breaker_words(port: &Port, configuration: &Configuration, trouble: Option<&PortTrouble>) -> String {
     let Some(settings) = configuration.send_ports.get(&port.name).filter(|_| port.kind == "send") else {
@@ -241,6 +249,10 @@ struct PortPage {
     port: Port,
     queue: Option<super::queues::Line>,
     breaker: String,
+    /// How its senders are slowed; empty where they are not.
+    slowed: String,
+    /// Since when it goes by a backup that returns by hand.
+    on_backup: Option<Moment>,
     taking: Vec<super::taking::Taking>,
     changed: Option<(String, Moment, String)>,
     settings: Vec<super::settings::Group>,
@@ -310,7 +322,12 @@ pub(crate) async fn show(
             send.map(|send| settings::send(&configuration, &origins, send)).unwrap_or_default()
         }
     };
+    let on_backup = orderly_engine::view::backup::ports_on_backup(state.pool()).await?;
+    let slowed = pressure::slowed(&configuration, &readings.queues);
+    let slowed = slowed.into_iter().find(|slowed| port.kind == "send" && slowed.send_port == port.name);
     page::show(&PortPage {
+        slowed: slowed.as_ref().map(slowed_words).unwrap_or_default(),
+        on_backup: on_backup.get(&port.name).filter(|_| port.kind == "send").map(|at| shell.near_time(*at)),
         breaker: breaker_words(&port, &configuration, readings.troubles.get(&key)),
         settings,
         queue: queue.map(|queue| super::queues::line(queue, &shell)),

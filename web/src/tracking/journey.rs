@@ -370,6 +370,7 @@ fn action_words(action: &str, object: &str) -> String {
         "work.resumed" | "instance.resumed" => "goes on",
         "work.terminated" | "instance.terminated" => "ended for good",
         "port.held" => "put on hold",
+        "port.returned" => "returned from its backup to the first receiver",
         "port.started" => "started",
         other => other,
     };

@@ -250,6 +250,9 @@ impl Shared {
         if shared.counters.connections.load(Ordering::Relaxed) >= settings.limits.connections {
             return Err("too many connections to this location");
         }
+        if shared.intake.is_full() {
+            return Err("what came by here waits for a port that is far behind");
+        }
         if shared.total.open.load(Ordering::Relaxed) >= shared.total.most {
             return Err("too many connections to this node");
         }

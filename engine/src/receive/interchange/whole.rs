@@ -51,7 +51,11 @@ impl Door {
                 continue;
             }
             number += 1;
-            let reason = self.judge_content(part.clone(), number, whole)?;
+            let is_deadly = self.is_deadly_part(&part, number, whole).await?;
+            let reason = match is_deadly {
+                true => Some(suspected::DEADLY.to_owned()),
+                false => self.judge_content(part.clone(), number, whole)?,
+            };
             let reply = flow.admit(number, 0).await;
             match reason {
                 None => {
@@ -64,7 +68,7 @@ impl Door {
                 Some(reason) => {
                     bad.get_or_insert_with(|| format!("message {number}: {reason}"));
                     match keeps {
-                        true => drop(self.take_part(part, number, whole, reply)?),
+                        true => drop(self.take_part(part, number, whole, is_deadly, reply)?),
                         false => reply.answer(Answer::Nothing),
                     }
                 }

@@ -143,11 +143,15 @@ fn pauses(book: &mut Book<'_>, breaker: Breaker) {
 }
 
 fn second_way(book: &mut Book<'_>, backup: Option<&Backup>) {
-    let Some(Backup { target, after, retry }) = backup else {
+    let Some(Backup { target, after, retry, by_hand }) = backup else {
         return book.say("Backup receiver", "backup", "None");
     };
     book.group("Backup receiver");
-    book.say("Back to the first", "backup.back", "When nothing waits for the backup");
+    let back = match by_hand {
+        true => "When an operator returns the port",
+        false => "When nothing waits for the backup",
+    };
+    book.say("Back to the first", "backup.back", back);
     book.within("backup", |book| {
         transport::send(book, target);
         let Retry { times, lasting, .. } = after;

@@ -1,14 +1,11 @@
 //! From socket to socket: what comes in over MLLP, what is answered, what the database keeps, what goes out.
 //! Every kind of bad input and every misbehaviour of a receiver has its named outcome.
 
-#[path = "support/wire.rs"]
-mod support;
-
-use orderly_engine::configuration::{Backup, Mismatch, Retry, UnknownParty};
+use crate::support::{self, Receiver, Script, Site, adt};
+use orderly_engine::configuration::{Mismatch, Retry, UnknownParty};
 use orderly_engine::ids::ParkedId;
 use orderly_engine::operate::{self, Fate};
 use std::time::Duration;
-use support::{Receiver, Script, Site, adt};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_is_answered_after_its_commit_and_delivered_with_its_bytes() {
@@ -292,49 +289,6 @@ async fn a_send_port_that_suspends_work_opens_one_alert_and_mails_the_team_and_c
     site.stop().await;
 }
 
-/// Two attempts at the first receiver, a few milliseconds apart.
-fn twice() -> Retry {
-    Retry { times: Some(1), wait: Duration::from_millis(5), ..Retry::default() }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_a_receiver_does_not_take_goes_to_the_backup_in_order_until_it_is_back() {
-    let other = Receiver::start(Script::Answer("AA")).await;
-    let target = other.target();
-    let site = Site::start(Script::Down, |site| {
-        site.port(|port| port.backup = Some(Backup { target, after: twice(), retry: Retry::default() }));
-    })
-    .await;
-    let mut sender = site.sender().await;
-    let messages: Vec<String> = (1..=3).map(|number| adt(&number.to_string(), "P1")).collect();
-    for message in &messages {
-        sender.send(message).await;
-    }
-    for message in &messages {
-        assert_eq!(&other.next().await, message);
-    }
-    site.until("SELECT count(*) FROM tracking WHERE kind = 6", 3).await;
-    site.until("SELECT count(*) FROM parked", 0).await;
-    site.receiver.come_up().await;
-    sender.send(&adt("4", "P1")).await;
-    assert_eq!(site.receiver.next().await, adt("4", "P1"), "nothing waits: the first way is tried again");
-    site.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn when_the_backup_does_not_take_it_either_a_person_decides() {
-    let other = Receiver::start(Script::Down).await;
-    let target = other.target();
-    let site = Site::start(Script::Down, |site| {
-        site.port(|port| port.backup = Some(Backup { target, after: twice(), retry: twice() }));
-    })
-    .await;
-    site.sender().await.send(&adt("1", "P1")).await;
-    site.until("SELECT count(*) FROM parked WHERE state = 2 AND code = 'send.exhausted'", 1).await;
-    assert_eq!(site.count("SELECT attempt::bigint FROM parked").await, 4);
-    site.stop().await;
-}
-
 /// What an operator does with the one piece of work that waits.
 #[expect(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 async fn resume(site: &Site) {
@@ -451,5 +405,26 @@ async fn outside_its_service_window_a_port_keeps_its_work_in_order() {
     for number in 1..=3 {
         assert_eq!(site.receiver.next().await, adt(&number.to_string(), "P1"));
     }
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ids_of_any_length_are_stored_and_repeats_of_them_are_known() {
+    let site = Site::start(Script::Answer("AA"), |_| {}).await;
+    let mut sender = site.sender().await;
+    // Nothing that an index could compress.
+    let long = |seed: u32| -> String {
+        (0..6_000_u32)
+            .map(|place| char::from(b'A' + (place.wrapping_mul(2_654_435_761) >> (8 + seed % 8)) as u8 % 26))
+            .collect()
+    };
+    let (control_id, patient) = (long(1), long(2));
+    for _ in 0..2 {
+        assert_eq!(sender.send(&adt(&control_id, &patient)).await, format!("AA {control_id}"));
+    }
+    assert_eq!(sender.send(&adt("2", "P1")).await, "AA 2");
+    assert_eq!(site.receiver.next().await, adt(&control_id, &patient));
+    assert_eq!(site.receiver.next().await, adt("2", "P1"));
+    site.until("SELECT count(*) FROM tracking WHERE kind = 2", 1).await;
     site.stop().await;
 }
