@@ -244,20 +244,15 @@ impl SendTarget {
     }
 }
 
-/// What can be searched, and how long the audit trail is kept.
+/// How long the audit trail is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tracking {
-    /// Promoted properties that the console can search for.
-    pub index: Vec<String>,
     /// Life of the audit trail.
     pub audit: Duration,
 }
 
 impl Default for Tracking {
     fn default() -> Self {
-        Self {
-            index: ["patient.id", "visit.number", "order.placer", "order.filler"].map(str::to_owned).to_vec(),
-            audit: Duration::from_secs(15 * 365 * 86_400),
-        }
+        Self { audit: Duration::from_secs(15 * 365 * 86_400) }
     }
 }

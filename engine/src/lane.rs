@@ -222,19 +222,21 @@ impl Lanes {
         &self.wakeups
     }
 
-    /// Takes work of these lanes in turn, `most` in all. What is taken must be committed or rewound.
-    pub(crate) fn take(&self, lanes: &[i32], most: usize) -> Vec<Item> {
+    /// Takes work of these lanes in turn, `most` in all. Each lane that has work gets its part by weight, and one piece at
+    /// least, so that none starves. What is taken must be committed or rewound.
+    pub(crate) fn take(&self, lanes: &[(i32, u8)], most: usize) -> Vec<Item> {
         let mut taken = Vec::new();
         let mut book = self.book();
-        if lanes.is_empty() {
-            return taken;
-        }
-        let share = (most / lanes.len()).max(16);
+        let has_work =
+            |lane: &&(i32, u8)| book.lanes.get(&lane.0).is_some_and(|owned| !owned.queue.is_empty());
+        let busy: Vec<(i32, u8)> = lanes.iter().filter(has_work).copied().collect();
+        let weights: usize = busy.iter().map(|(_, weight)| usize::from(*weight)).sum();
         let start = book.turn;
         book.turn = book.turn.wrapping_add(1);
-        for round in 0..lanes.len() {
-            let number = lanes[(start + round) % lanes.len()];
+        for round in 0..busy.len() {
+            let (number, weight) = busy[(start + round) % busy.len()];
             let Some(lane) = book.lanes.get_mut(&number) else { continue };
+            let share = (most * usize::from(weight) / weights.max(1)).max(1);
             let here = lane.queue.len().min(share).min(most - taken.len());
             taken.extend((0..here).map_while(|_| lane.pop()));
             if taken.len() >= most {

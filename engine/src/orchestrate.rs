@@ -142,7 +142,7 @@ impl Mover {
         let due = self.timers.take(self.shared.store.clock().now(), BATCH_MAX);
         let mut batch: Vec<Moved> =
             due.into_iter().map(|due| Moved::Timer { instance: due.instance, token: due.token }).collect();
-        let items = self.shared.lanes.take(&open, BATCH_MAX);
+        let items = self.shared.lanes.take(&self.shared.weighed(&open), BATCH_MAX);
         batch.extend(items.into_iter().map(|item| Moved::Item(Box::new(item))));
         (batch, false)
     }

@@ -48,6 +48,7 @@ impl Troubles {
                 Standing::Closed => return None,
                 Standing::Open { since, until } => ("open", since, Some(until)),
                 Standing::Probing { since } => ("probing", since, None),
+                Standing::ByBackup { since } => ("backup", since, None),
             };
             Some(Trouble { kind: "send_port", name, state, since, until, text: String::new() })
         });

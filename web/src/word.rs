@@ -73,6 +73,7 @@ words! {
     stopped Quiet "Stopped",
     retrying Warn "Retrying",
     down Bad "Down",
+    by_backup Warn "By backup",
     on_hold Held "On hold",
     draining Info "Draining",
     live Good "Live",

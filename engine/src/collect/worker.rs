@@ -135,7 +135,8 @@ impl Shared {
         }
         let current = self.running.load_full();
         let owned = self.not_held(owned, &current).await?;
-        let items = self.lanes.take(&owned, BATCH_MAX);
+        let alike: Vec<(i32, u8)> = owned.iter().map(|lane| (*lane, 1)).collect();
+        let items = self.lanes.take(&alike, BATCH_MAX);
         let collectors: Vec<i32> = owned
             .iter()
             .filter_map(|lane| current.directory.subscriber_of_lane(*lane))

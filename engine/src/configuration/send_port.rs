@@ -39,8 +39,6 @@ pub struct SendPort {
     pub limits: SendLimits,
     /// What answers mean.
     pub ack: AckRule,
-    /// Weight against other ports, 1 to 10.
-    pub priority: u8,
     /// State at its first deployment.
     pub state: PortState,
 }
@@ -71,7 +69,6 @@ impl SendPort {
             breaker: Breaker::default(),
             limits: SendLimits::default(),
             ack: AckRule::default(),
-            priority: 5,
             state: PortState::Running,
         }
     }

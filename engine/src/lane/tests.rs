@@ -31,7 +31,7 @@ fn lane_at(cursor: i64) -> Lanes {
 }
 
 fn taken(lanes: &Lanes) -> Vec<i64> {
-    lanes.take(&[1], 10_000).iter().map(|item| item.sequence).collect()
+    lanes.take(&[(1, 5)], 10_000).iter().map(|item| item.sequence).collect()
 }
 
 #[test]
@@ -77,4 +77,31 @@ fn large_messages_fill_a_lane_by_their_bytes() {
     assert!(lanes.wanted().is_empty(), "the log waits until there is room");
     assert_eq!(taken(&lanes).len(), usize::try_from(there).unwrap());
     assert_eq!(lanes.wanted()[0].behind, there);
+}
+
+#[test]
+fn a_heavy_lane_gets_more_and_a_light_one_never_nothing() {
+    let lanes = lane_at(0);
+    let claimed = |lane| Claimed {
+        lane,
+        subscriber: lane,
+        epoch: 1,
+        cursor: 0,
+        cursor_at: DateTime::UNIX_EPOCH,
+        lost: false,
+    };
+    for lane in [2, 3] {
+        lanes.open(&claimed(lane), Arc::new(Notify::new()));
+        assert!(lanes.read(lane, Vec::new(), false));
+    }
+    lanes.hand_over((1..=500).map(item));
+    lanes.hand_over((1..=500).map(|sequence| Item { lane: 2, ..item(sequence) }));
+    let counts = |most| {
+        let items = lanes.take(&[(1, 9), (2, 1), (3, 10)], most);
+        [1, 2, 3].map(|lane| items.iter().filter(|item| item.lane == lane).count())
+    };
+    // The third has nothing, so its weight counts for nothing.
+    assert_eq!(counts(100), [90, 10, 0]);
+    let both = [counts(5), counts(5)];
+    assert!(both.iter().any(|counts| counts[1] == 1), "the light one has its turn: {both:?}");
 }

@@ -187,6 +187,17 @@ impl Shared {
         lock(&self.owned)
     }
 
+    /// Lanes with the weights of their orchestrations, as the site says now.
+    pub(super) fn weighed(&self, lanes: &[i32]) -> Vec<(i32, u8)> {
+        let current = self.running.load();
+        let weight = |lane: i32| {
+            let subscriber = current.directory.subscriber_of_lane(lane)?;
+            Some(current.configuration.orchestrations.get(&subscriber.name)?.weight)
+        };
+        // What is no longer enlisted finishes in its turn.
+        lanes.iter().map(|lane| (*lane, weight(*lane).unwrap_or(1))).collect()
+    }
+
     /// The owned lanes that are not held, and those that were claimed since the last call.
     pub(super) fn open_lanes(&self) -> (Vec<i32>, Vec<Claimed>) {
         let owned = self.owned();

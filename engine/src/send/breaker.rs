@@ -68,6 +68,11 @@ pub enum Standing {
         /// When it opened first.
         since: DateTime<Utc>,
     },
+    /// Nothing passes by the first way, and the backup takes all.
+    ByBackup {
+        /// When the first way opened first.
+        since: DateTime<Utc>,
+    },
 }
 
 #[derive(Debug)]

@@ -180,7 +180,7 @@ impl SendPorts {
     /// Where the breaker of each port stands.
     pub fn breakers(&self) -> Vec<(String, Standing)> {
         let ports = lock(&self.shared.ports);
-        ports.iter().map(|(name, port)| (name.clone(), port.breaker().standing())).collect()
+        ports.iter().map(|(name, port)| (name.clone(), port.standing())).collect()
     }
 
     /// Holds a port because of an answer; an operator starts it again.
@@ -366,6 +366,18 @@ impl Port {
 
     pub(super) fn breaker(&self) -> MutexGuard<'_, Breaker> {
         lock(&self.breaker)
+    }
+
+    /// Where it stands as a whole: away only when its backup, if it has one, is away too.
+    fn standing(&self) -> Standing {
+        let first = self.breaker().standing();
+        let backup = self.backup.as_ref().map(|backup| backup.port.breaker().standing());
+        match (first, backup) {
+            (Standing::Open { since, .. } | Standing::Probing { since }, Some(Standing::Closed)) => {
+                Standing::ByBackup { since }
+            }
+            _ => first,
+        }
     }
 
     /// The connection that a lane uses; lanes that share one take turns.

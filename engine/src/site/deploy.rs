@@ -53,6 +53,9 @@ pub enum Error {
     /// Nothing was ever deployed here.
     #[error("no configuration was deployed yet")]
     Nothing,
+    /// The compiler ended in a panic: a defect of this program. What runs goes on.
+    #[error("the site could not be compiled because of a defect of this program; the log has the place")]
+    Defect,
     /// The database did not do it.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -276,7 +279,7 @@ pub(super) async fn compiled(
     version: i64,
 ) -> Result<Configuration, Error> {
     let compiled = tokio::task::spawn_blocking(move || compile(&files, &environment, version));
-    let compiled = compiled.await.expect("compiling a site does not panic");
+    let compiled = compiled.await.map_err(|_| Error::Defect)?;
     compiled.configuration.ok_or(Error::Mistakes(compiled.diagnostics))
 }
 

@@ -163,16 +163,17 @@ fn retention_class(
     class
 }
 
-/// Reads `tracking:`. Names of properties are checked by the caller, who has the vocabulary.
+/// Reads `tracking:`.
 pub(super) fn tracking(source: &Source) -> Tracking {
     let mut tracking = Tracking::default();
     let Some((sheet, node)) = source.section("tracking") else { return tracking };
     let Some(object) = sheet.object(node, "`tracking`") else { return tracking };
     object.refuse(&["points", "anchor"]);
-    object.set_texts("index", &mut tracking.index);
-    if tracking.index.len() > 16 {
-        let place = object.get("index").map_or(object.span(), |node| node.span);
-        sheet.error("S001", place, "at most 16 properties can be searched for");
+    if let Some(place) = object.get("index") {
+        let message = "`index` is not supported yet: the console searches by patient, control id, type, source, party and time";
+        let help =
+            Some("take it out; the numbers of a visit or an order are shown in each message".to_owned());
+        sheet.error_help(super::sheet::CODES.unsupported, place.span, message, help);
     }
     object.set_duration("audit", &mut tracking.audit);
     object.finish();

@@ -41,7 +41,6 @@ pub(super) fn read(source: &Source, environment: &Environment, filters: &Filters
     let parties = Parties { all: parties, inbound };
     let receive_ports = receive_port::read(source, &parties, &site.name);
     let tracking = head::tracking(source);
-    check_index(source, filters);
     let calendars = calendar::read(source, site.timezone);
     let send_ports = send_port::read(source, filters, &site, &calendars);
     send_port::check_numbers(source, &send_ports, &parties.all);
@@ -59,15 +58,5 @@ pub(super) fn read(source: &Source, environment: &Environment, filters: &Filters
         tracking,
         parties: parties.all,
         site,
-    }
-}
-
-fn check_index(source: &Source, filters: &Filters<'_>) {
-    let Some((sheet, node)) = source.section("tracking") else { return };
-    let items = node.get("index").and_then(|index| index.as_list()).unwrap_or(&[]);
-    for item in items {
-        if let Some(text) = item.as_text() {
-            filters.check_property(sheet, &orderly_rules::yaml::Spanned::new(text.to_owned(), item.span));
-        }
     }
 }

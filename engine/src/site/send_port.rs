@@ -58,7 +58,11 @@ fn send_port(
     port.breaker = object.object("breaker").map(|breaker| read_breaker(&breaker)).unwrap_or_default();
     port.limits = object.object("limits").map(|limits| read_limits(&limits)).unwrap_or_default();
     let ack = object.object("ack").map(|ack| read_ack(&ack));
-    object.set_number("priority", 1, 10, &mut port.priority);
+    if let Some(place) = object.get("priority") {
+        let message = "`priority` is not supported yet: each lane of a send port sends by itself and waits for no other port";
+        let help = "take it out; `limits.rate` slows a port, and `weight` is for orchestrations".to_owned();
+        entry.sheet.error_help(CODES.unsupported, place.span, message, Some(help));
+    }
     object.set_choice("state", STATES, &mut port.state);
     // Read once the target is known.
     object.get("batch");

@@ -250,6 +250,8 @@ fn what_is_not_built_yet_is_refused_by_name() {
         ("encoding", location("encoding: xml")),
         ("on_bad", port("batch: { release: { count: 5 }, on_bad: x }")),
         ("encode", port("encode: [gzip]")),
+        ("priority", port("priority: 7")),
+        ("index", "tracking:\n  index: [patient.id]\n".to_owned()),
         ("maps", port("maps: [{ map: x }]")),
         ("rota", "teams:\n  aa: { title: A, roles: [], rota: {} }\n".to_owned()),
         ("silent", "alerts:\n  team: aa\n  rules: { aa: { when: { silent: { usual: true } } } }\nteams:\n  aa: { title: A, roles: [] }\n".to_owned()),

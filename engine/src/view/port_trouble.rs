@@ -27,6 +27,8 @@ pub enum TroubleState {
     Open,
     /// One message shows whether the receiver is back.
     Probing,
+    /// The receiver does not answer, and the port's backup takes what is for it.
+    Backup,
     /// The location cannot listen.
     Closed,
 }
@@ -47,6 +49,7 @@ pub async fn troubles(pool: &PgPool, now: DateTime<Utc>) -> sqlx::Result<HashMap
         let state = match row.state.as_str() {
             "open" => TroubleState::Open,
             "probing" => TroubleState::Probing,
+            "backup" => TroubleState::Backup,
             _ => TroubleState::Closed,
         };
         ((row.kind, row.name), PortTrouble { state, since: row.since, until: row.until, text: row.text })

@@ -2,7 +2,7 @@
 
 use crate::support::{Receiver, Script, Site, adt};
 use orderly_engine::access;
-use orderly_engine::configuration::{Backup, Retry};
+use orderly_engine::configuration::{Backup, Breaker, Retry};
 use orderly_engine::operate;
 use orderly_engine::parked::Acted;
 use std::time::Duration;
@@ -35,6 +35,25 @@ async fn what_a_receiver_does_not_take_goes_to_the_backup_in_order_until_it_is_b
     site.receiver.come_up().await;
     sender.send(&adt("4", "P1")).await;
     assert_eq!(site.receiver.next().await, adt("4", "P1"), "nothing waits: the first way is tried again");
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_whose_backup_takes_its_messages_is_not_told_as_down() {
+    let other = Receiver::start(Script::Answer("AA")).await;
+    let target = other.target();
+    let site = Site::start(Script::Down, |site| {
+        site.port(|port| {
+            port.breaker = Breaker { failures: 2, ..Breaker::default() };
+            port.backup = Some(Backup { target, after: twice(), retry: Retry::default(), by_hand: false })
+        });
+    })
+    .await;
+    site.sender().await.send(&adt("1", "P1")).await;
+    assert_eq!(other.next().await, adt("1", "P1"));
+    site.until("SELECT count(*) FROM tracking WHERE kind = 6", 1).await;
+    site.outside.ports.look().await.unwrap();
+    site.until("SELECT count(*) FROM port_trouble WHERE kind = 'send_port' AND state = 'backup'", 1).await;
     site.stop().await;
 }
 

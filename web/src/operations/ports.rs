@@ -155,6 +155,7 @@ fn breaker_words(port: &Port, configuration: &Configuration, trouble: Option<&Po
     };
     let rule = &settings.breaker;
     match trouble.map(|trouble| trouble.state) {
+        Some(TroubleState::Backup) => "Open: what is for the port goes by its backup".to_owned(),
         Some(TroubleState::Open) => {
             "Open: nothing is sent before the next try; what is for the port waits in order".to_owned()
         }
@@ -202,7 +203,8 @@ fn status(
         return (Tag::stopped(), "not deployed".to_owned());
     }
     if let Some(trouble) = trouble {
-        return (Tag::down(), trouble_words(trouble, shell));
+        let tag = if trouble.state == TroubleState::Backup { Tag::by_backup() } else { Tag::down() };
+        return (tag, trouble_words(trouble, shell));
     }
     match queue.filter(|queue| !queue.retrying.is_zero()) {
         Some(queue) => {
@@ -218,6 +220,7 @@ fn status(
 fn trouble_words(trouble: &PortTrouble, shell: &Shell) -> String {
     let since = duration(shell.now - trouble.since);
     match (trouble.state, trouble.until) {
+        (TroubleState::Backup, _) => format!("no answer for {since}; the backup takes what is sent"),
         (TroubleState::Closed, _) => format!("it cannot listen for {since}: {}", trouble.text),
         (TroubleState::Open, Some(until)) if until > shell.now => {
             format!("no answer for {since}; the next try goes out in {}", duration(until - shell.now))

@@ -27,7 +27,6 @@ pub(super) fn port(book: &mut Book<'_>, configuration: &Configuration, port: &Se
         breaker,
         limits,
         ack,
-        priority,
         state,
     } = port;
     book.group("What it gets");
@@ -38,7 +37,6 @@ pub(super) fn port(book: &mut Book<'_>, configuration: &Configuration, port: &Se
     book.group("Order and speed");
     in_order(book, order);
     book.within("limits", |book| speed(book, limits));
-    book.say("Weight against other ports", "priority", format!("{priority} of 10"));
     open_hours(book, calendar.as_ref());
     book.group("Connection");
     transport::send(book, target);

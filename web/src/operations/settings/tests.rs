@@ -94,7 +94,6 @@ send_ports:
     breaker: { failures: 2, within: 20s, pause: 3s, most: 4m }
     calendar: nights
     intent: true
-    priority: 7
     state: on_hold
     limits: { rate: 5, connections: 2, in_flight: 1, waiting: 100, message: 2MiB }
     ack:
