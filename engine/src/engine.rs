@@ -21,6 +21,7 @@ use crate::lane::{self, Lanes};
 use crate::message_box::MessageBox;
 use crate::node::Node;
 use crate::notice::Notices;
+use crate::receive::Awaited;
 use crate::site::{self, ConfigurationStore};
 use crate::store::{Durability, Error, Store, partition};
 use crate::{operate, orchestrate};
@@ -87,6 +88,8 @@ pub struct Engine {
     pub(crate) looking: tokio::sync::Mutex<()>,
     message_box: MessageBox,
     pub(crate) deliveries: Deliveries,
+    /// Sends of this node that wait for their answer.
+    pub(crate) awaited: Awaited,
     pub(crate) orchestrations: orchestrate::Worker,
     pub(crate) collectors: Collectors,
     stored: Option<Arc<ConfigurationStore>>,
@@ -177,6 +180,7 @@ impl Engine {
             looking: tokio::sync::Mutex::default(),
             message_box,
             deliveries,
+            awaited: Awaited::default(),
             orchestrations,
             collectors,
             stored,

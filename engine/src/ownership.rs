@@ -42,6 +42,10 @@ impl Engine {
         let tell = move |heard| match heard {
             Heard::Free => engine.lanes_changed.notify_one(),
             Heard::Work(lanes) => engine.store().wake(&lanes),
+            Heard::Answer(stored) => {
+                let (store, awaited) = (engine.store().clone(), engine.awaited.clone());
+                engine.tasks().spawn(async move { awaited.hear(&store, stored).await });
+            }
         };
         wake::keep_listening(self.store().clone(), tell, stop).await;
     }

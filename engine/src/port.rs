@@ -491,7 +491,7 @@ pub async fn start(engine: &crate::engine::Engine, data: PathBuf) -> Result<Outs
         store: engine.store().clone(),
         running: Arc::clone(running),
         message_box: engine.message_box().clone(),
-        awaited: crate::receive::Awaited::default(),
+        awaited: engine.awaited.clone(),
         askers: crate::receive::Askers::default(),
         pressure: pressure.clone(),
         suspicion: engine.suspicion().clone(),

@@ -13,7 +13,7 @@ mod keep;
 mod made;
 mod suspected;
 
-pub use awaited::{Awaited, Heard};
+pub use awaited::{Awaited, Heard, Wait};
 pub(crate) use commit_of_ack::Committed;
 pub use exchange::Askers;
 pub(crate) use fragments::give_up_old;
@@ -274,7 +274,7 @@ impl Door {
             // Port, location and party stand in columns, the rest is read from the message again.
             context: None,
             retention: arrival.current.retention(known.party.as_deref(), &known.properties),
-            duplicate: self.key(known),
+            duplicate: self.key(known, arrival),
             place: arrival.peer.place,
             routes,
             parked,
@@ -284,14 +284,31 @@ impl Door {
         }
     }
 
-    /// The key by which a repeat is known. A refused message claims none: mended rules must let it in.
-    fn key(&self, known: &Known) -> Option<DuplicateKey> {
+    /// The key by which a repeat is known. That of a refused message holds for its bytes and this configuration only: what
+    /// is mended, and what mended rules allow, must get in.
+    fn key(&self, known: &Known, arrival: &Arrival<'_>) -> Option<DuplicateKey> {
         let header = known.header();
-        let asked = known.refusal.is_none() && !known.inbound.duplicates.window.is_zero();
-        (asked && !header.control_id.is_empty()).then(|| {
-            let sender = [&header.sending_app, &header.sending_facility, &header.control_id];
-            DuplicateKey::of(&[&self.port, sender[0], sender[1], sender[2]])
-        })
+        if known.inbound.duplicates.window.is_zero() || header.control_id.is_empty() {
+            return None;
+        }
+        if known.refusal.is_some() {
+            return Some(self.key_of_kept(known.message.bytes(), arrival, "refused"));
+        }
+        let sender = [&header.sending_app, &header.sending_facility, &header.control_id];
+        Some(DuplicateKey::of(&[&self.port, sender[0], sender[1], sender[2]]))
+    }
+
+    /// The key of what is kept for a person: the same bytes are its repeat while the configuration is the same and it would
+    /// be kept for the same reason, `why`.
+    fn key_of_kept(&self, bytes: &[u8], arrival: &Arrival<'_>, why: &str) -> DuplicateKey {
+        let version = arrival.current.configuration.version;
+        self.key_of_bytes(bytes, &format!("{why} {version}"))
+    }
+
+    fn key_of_bytes(&self, bytes: &[u8], circumstances: &str) -> DuplicateKey {
+        let hash = crate::audit::sha256(bytes);
+        let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+        DuplicateKey::of(&[&self.port, circumstances, &hash])
     }
 
     fn source(&self, arrival: &Arrival<'_>) -> i32 {

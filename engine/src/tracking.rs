@@ -234,6 +234,18 @@ pub enum Detail {
         /// Hash of what the person was shown.
         snapshot_sha256: Option<[u8; 32]>,
     },
+    /// Another message that belongs to this one: an accept acknowledgment before the application's, the response to a
+    /// question, the form in which it left.
+    Beside {
+        /// The other message.
+        message: MessageId,
+        /// SHA-256 of its bytes.
+        sha256: [u8; 32],
+        /// Stable code.
+        code: String,
+        /// For people; no patient data.
+        text: String,
+    },
 }
 
 /// A finding as it is kept.

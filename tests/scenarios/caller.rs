@@ -34,6 +34,11 @@ impl Caller {
         }
     }
 
+    /// Whether more came on its connection than it read.
+    pub(crate) fn has_more(&mut self) -> bool {
+        self.connection.as_mut().is_some_and(Sender::has_more)
+    }
+
     async fn try_ask(&mut self, message: &str, answers: usize) -> Option<Vec<Message>> {
         if self.connection.is_none() {
             self.connection = Sender::connect(&self.address).await.ok();

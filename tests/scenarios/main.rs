@@ -8,6 +8,7 @@
 mod caller;
 mod keeper;
 mod s01_publish_and_subscribe;
+mod s02_interrogative;
 mod s04_batch_in_fragmented;
 mod s05_batch_in_batch_out;
 mod s06_create_batch;
@@ -15,7 +16,9 @@ mod s07_software_segment;
 mod s08_ack_process_model;
 mod s14_no_zombies;
 mod s16_fault_route;
+mod s17_order;
 mod s18_recoverable_interchange;
+mod s19_delivery_failure;
 mod stage;
 
 use std::collections::BTreeSet;
@@ -63,12 +66,6 @@ pub(crate) async fn play(name: &str, story: impl AsyncFn(Kills) -> Told) {
 /// As [`play`] for a story that differs little from another one: the short form kills the server behind its commits only.
 pub(crate) async fn play_variant(name: &str, story: impl AsyncFn(Kills) -> Told) {
     play_with(name, &["folder", "mllp"], story).await;
-}
-
-/// As [`play_variant`] for a message that is refused. The server is not killed before its sender has the answer: a
-/// sender that repeats a refused message has it judged again, and it is kept for a person again.
-pub(crate) async fn play_refused(name: &str, story: impl AsyncFn(Kills) -> Told) {
-    play_with(name, &["folder", "interchange", "mllp", "publish"], story).await;
 }
 
 async fn play_with(name: &str, spared: &[&str], story: impl AsyncFn(Kills) -> Told) {

@@ -10,7 +10,7 @@ use orderly_tests::{Answering, Receiver, answer_as_asked};
 use crate::caller::told;
 use crate::keeper::Kills;
 use crate::stage::{Stage, distinct};
-use crate::{Told, play, play_refused, play_variant};
+use crate::{Told, play, play_variant};
 
 const SITE: &str = "s01-publish-and-subscribe";
 const RECEIVE: &str = "ORDERLY_SCENE_ONE_WAY_RECEIVE";
@@ -175,7 +175,7 @@ async fn bad_birth_date(kills: Kills) -> Told {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn s1_a_bad_birth_date_is_refused_and_suspended_and_the_corrected_copy_is_delivered() {
-    play_refused("S1, bad PID-7", bad_birth_date).await;
+    play_variant("S1, bad PID-7", bad_birth_date).await;
 }
 
 async fn repeated(kills: Kills) -> Told {

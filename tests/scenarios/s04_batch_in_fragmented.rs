@@ -115,3 +115,25 @@ async fn many(kills: Kills) -> Told {
 async fn s4_of_many_messages_none_is_lost_or_repeated_and_their_acknowledgments_come_as_a_batch() {
     play_variant("S4, many messages", many).await;
 }
+
+async fn bad_in_the_middle(kills: Kills) -> Told {
+    let scene = Scene::open(kills).await;
+    let all = [
+        discharge("000001", "P"),
+        // Not even its header can be read.
+        "MSH|\rPID|1||7002\r".to_owned(),
+        discharge("000003", "P").replace("PV1|1|O\r", ""),
+        discharge("000004", "P"),
+    ];
+    let answers = scene.stage.caller(TWO_WAY).ask(&batch(&all, 4), 4).await;
+    let codes: Vec<String> = answers.iter().map(|answer| answer.text("MSA-1")).collect();
+    assert_eq!(codes, ["AA", "AR", "AE", "AA"]);
+    scene.stage.until_parked(&["refused", "unreadable"]).await;
+    let acks = [("AA", "000001"), ("AE", "000003"), ("AA", "000004")];
+    scene.close(&[all[0].clone(), all[3].clone()], &acks).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s4_bad_messages_in_the_middle_are_kept_once_and_the_others_go_on() {
+    play_variant("S4, bad in the middle", bad_in_the_middle).await;
+}

@@ -1,8 +1,10 @@
 //! S14, no zombies: what was sent is consumed, routed again or not routed, and nothing stays with a flow that is over.
-//! (b), delay and message in the same instant, is a property of a turn: `orchestrations/src/turn/tests.rs`;
-//! (c), a second answer, is told in `engine/tests/acknowledgments/process.rs`.
+//! (b), delay and message in the same instant, is a property of a turn: `orchestrations/src/turn/tests.rs`.
 
-use orderly_tests::Receiver;
+use std::sync::Arc;
+
+use orderly_hl7::Message;
+use orderly_tests::{Receiver, answer_as_asked};
 
 use crate::caller::{Caller, told};
 use crate::keeper::Kills;
@@ -78,6 +80,31 @@ async fn loop_of_17(kills: Kills) -> Told {
 #[tokio::test(flavor = "multi_thread")]
 async fn s14_the_eighteenth_message_of_a_loop_of_17_is_not_routed_and_shown() {
     play("S14 (a)", loop_of_17).await;
+}
+
+async fn second_answer(kills: Kills) -> Told {
+    // It stores the order; what its application says comes later.
+    let laboratory = Receiver::answering(Arc::new(|message: &Message| Some(answer_as_asked(message)))).await;
+    let (stage, mut sender) = open("one-answer", &laboratory, kills).await;
+    sender.send(&order("ANSWER")).await;
+    let asked = laboratory.expect("the laboratory is asked", |_| true).await.text("MSH-10");
+    let answer = |own: &str| {
+        format!("MSH|^~\\&|LAB|N|HUB|N|20260301101500||ACK^O01|{own}|P|2.4|||AL|NE\rMSA|AA|{asked}\r")
+    };
+    stage.until("SELECT count(*) FROM expectation", 1).await;
+    let mut late = stage.caller(RECEIVE);
+    assert_eq!(told(&late.send(&answer("FIRST")).await), ("CA".into(), "FIRST".into()));
+    stage.until("SELECT count(*) FROM instance", 0).await;
+    assert_eq!(told(&late.send(&answer("SECOND")).await), ("CA".into(), "SECOND".into()));
+    stage.until("SELECT count(*) FROM message WHERE control_id = 'SECOND'", 1).await;
+    assert_eq!(stage.count("SELECT count(*) FROM tracking WHERE kind = 6").await, 1, "it was delivered once");
+    let ending = balance(&stage, 0).await;
+    stage.close_with(|stage| assert!(stage.files("taken").is_empty())).await.ending(ending)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s14_a_second_answer_moves_nothing_and_stands_on_the_journey_of_the_message() {
+    play_variant("S14 (c)", second_answer).await;
 }
 
 async fn terminated(kills: Kills) -> Told {

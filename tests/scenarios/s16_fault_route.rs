@@ -5,7 +5,7 @@ use orderly_hl7::Message;
 use crate::caller::told;
 use crate::keeper::Kills;
 use crate::stage::Stage;
-use crate::{Told, play_refused};
+use crate::{Told, play, play_variant};
 
 const SITE: &str = "s16-fault-route";
 const RECEIVE: &str = "ORDERLY_SCENE_RECEIVE";
@@ -40,7 +40,7 @@ async fn repaired(kills: Kills) -> Told {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn s16_a_refused_message_becomes_a_repair_task_and_its_mended_copy_is_taken() {
-    play_refused("S16", repaired).await;
+    play("S16", repaired).await;
 }
 
 async fn nobody_subscribes(kills: Kills) -> Told {
@@ -57,5 +57,5 @@ async fn nobody_subscribes(kills: Kills) -> Told {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn s16_where_nobody_subscribes_to_the_fault_the_message_is_suspended() {
-    play_refused("S16, nobody subscribes", nobody_subscribes).await;
+    play_variant("S16, nobody subscribes", nobody_subscribes).await;
 }

@@ -1,8 +1,8 @@
-//! S18, recoverable interchange. The standard one is told in `engine/tests/batches/incoming.rs`.
+//! S18, recoverable interchange.
 
 use crate::keeper::Kills;
 use crate::stage::Stage;
-use crate::{Told, play};
+use crate::{Told, play, play_variant};
 
 fn document(control: &str) -> String {
     format!(
@@ -45,4 +45,29 @@ async fn recoverable(kills: Kills) -> Told {
 #[tokio::test(flavor = "multi_thread")]
 async fn s18_recoverable_what_is_good_is_published_and_each_bad_document_is_set_aside() {
     play("S18, recoverable", recoverable).await;
+}
+
+async fn standard(kills: Kills) -> Told {
+    let stage = Stage::open("s18-recoverable-interchange", &[], &[], kills).await;
+    stage.put("standard/five.hl7", &five());
+    let failed = stage.until_files("standard/failed", 2).await;
+    assert_eq!(failed[0], five(), "the file as it came");
+    assert!(failed[1].starts_with("message 2: no subscriber"), "{}", failed[1]);
+    stage.until_parked(&["batch.refused"]).await;
+    assert_eq!(stage.count("SELECT count(*) FROM work").await, 0, "nothing is published");
+    let ending = stage.parked().await;
+    // Mended, it goes through as a whole.
+    let mended = [document("1"), document("3"), document("5")].concat();
+    stage.put("standard/mended.hl7", &mended);
+    stage.until_files("out", 3).await;
+    stage.until_files("standard/done", 1).await;
+    let told = stage.close_with(|stage| {
+        assert_eq!(stage.contents("out"), [document("1"), document("3"), document("5")]);
+    });
+    told.await.ending(ending)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s18_standard_nothing_is_published_and_one_file_is_suspended() {
+    play_variant("S18, standard", standard).await;
 }

@@ -299,6 +299,53 @@ impl Stage {
         self.operate(&page, &page, &[("reason", "The receiver is mended")], runs).await;
     }
 
+    /// What the operator reads on the journey of a message.
+    pub(crate) async fn journey(&self, control_id: &str) -> String {
+        let id: i64 = sqlx::query_scalar("SELECT id FROM message WHERE control_id = $1 ORDER BY id LIMIT 1")
+            .bind(control_id)
+            .fetch_one(&self.pool)
+            .await
+            .expect("the message is stored");
+        let page = format!("/messages/{}", orderly_engine::ids::MessageId(id));
+        eventually("the journey is shown", async || {
+            let shown = self.operator().await.try_get(&page).await?;
+            (shown.status == 200).then(|| shown.text())
+        })
+        .await
+    }
+
+    /// What the operator reads before each group of suspended work is resumed.
+    pub(crate) async fn before_resuming(&self) -> Vec<String> {
+        eventually("the groups are shown", async || {
+            let operator = self.operator().await;
+            let mut texts = Vec::new();
+            for group in operator.try_get("/suspended").await?.links("/suspended/") {
+                let shown = operator.try_get(&format!("{group}?check=resume")).await?;
+                texts.extend(shown.body.contains("/resume\"").then(|| shown.text()));
+            }
+            Some(texts)
+        })
+        .await
+    }
+
+    /// The operator resumes all that is suspended.
+    pub(crate) async fn resume_suspended(&self) {
+        let suspended = "SELECT count(*) FROM parked WHERE state = 2";
+        eventually("all is resumed", async || {
+            if self.count(suspended).await == 0 {
+                return Some(());
+            }
+            let operator = self.operator().await;
+            let group = operator.try_get("/suspended").await?.link("/suspended/")?;
+            let shown = operator.try_get(&format!("{group}?check=resume")).await?;
+            if shown.body.contains("/resume\"") {
+                operator.try_submit(&shown, "/resume", &[("reason", "The receiver is mended")]).await?;
+            }
+            (self.count(suspended).await == 0).then_some(())
+        })
+        .await;
+    }
+
     /// The operator edits a copy of the one message that is suspended and sends that.
     pub(crate) async fn edit_suspended(&self, change: impl Fn(&str) -> String) {
         let suspended = "SELECT count(*) FROM parked WHERE state = 2";

@@ -156,6 +156,13 @@ impl Page {
         }
     }
 
+    /// What a person reads on it, with single spaces.
+    pub fn text(&self) -> String {
+        let pieces = self.body.split('<').map(|piece| piece.split_once('>').map_or(piece, |(_, text)| text));
+        let words: Vec<String> = pieces.map(unescape).collect();
+        words.join(" ").split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
     /// What stands in the first text area.
     pub fn text_area(&self) -> Option<String> {
         let inside = self.body.split("<textarea").nth(1)?.split("</textarea>").next()?;

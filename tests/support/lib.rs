@@ -13,7 +13,7 @@ mod traffic;
 pub use cluster::{Cluster, clock_environment};
 pub use console::{Console, Page};
 pub use northgate::Northgate;
-pub use party::{Answering, Receiver, Sender, answer_as_asked};
+pub use party::{Answering, Receiver, Sender, Talking, answer_as_asked};
 pub use proof::{doubled, left, lines, until_done};
 pub use proxy::{ChaosProxy, ReplyLoss};
 pub use server::{Database, Server, program};

@@ -6,13 +6,16 @@ use std::sync::{Arc, Mutex};
 use orderly_hl7::Message;
 use orderly_hl7::mllp::{self, Deframer, FrameLimits};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 
 use crate::{eventually, patience};
 
 /// What a receiver answers to a message; none: it stays silent.
 pub type Answering = Arc<dyn Fn(&Message) -> Option<String> + Send + Sync>;
+
+/// All that a receiver answers to a message on its connection, one after the other.
+pub type Talking = Arc<dyn Fn(&Message) -> Vec<String> + Send + Sync>;
 
 /// A receiving system.
 pub struct Receiver {
@@ -33,6 +36,15 @@ impl Receiver {
     ///
     /// When no port is free.
     pub async fn answering(answer: Answering) -> Self {
+        Self::talking(Arc::new(move |message: &Message| answer(message).into_iter().collect())).await
+    }
+
+    /// As [`Receiver::answering`] for a system that may say more than one thing.
+    ///
+    /// # Panics
+    ///
+    /// When no port is free.
+    pub async fn talking(answer: Talking) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let address = listener.local_addr().expect("it is bound").to_string();
         let received = Arc::new(Mutex::new(Vec::new()));
@@ -43,6 +55,23 @@ impl Receiver {
             }
         });
         Self { address, received, task }
+    }
+
+    /// A system that is down: its port is its own, and nobody listens there.
+    ///
+    /// # Panics
+    ///
+    /// When no port is free.
+    pub fn down() -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket can be made");
+        socket.bind(([127, 0, 0, 1], 0).into()).expect("a port is free");
+        let address = socket.local_addr().expect("it is bound").to_string();
+        let task = tokio::spawn(async move {
+            // Kept, so that nobody else gets the port.
+            let _socket = socket;
+            std::future::pending::<()>().await;
+        });
+        Self { address, received: Arc::default(), task }
     }
 
     /// Where it listens.
@@ -71,19 +100,19 @@ impl Drop for Receiver {
     }
 }
 
-async fn take(mut stream: TcpStream, answer: Answering, ledger: Arc<Mutex<Vec<Message>>>) {
+async fn take(mut stream: TcpStream, answer: Talking, ledger: Arc<Mutex<Vec<Message>>>) {
     let mut deframer = Deframer::new(FrameLimits::default());
     let mut buffer = vec![0; 16 * 1024];
     while let Ok(length @ 1..) = stream.read(&mut buffer).await {
         deframer.push(&buffer[..length]);
         while let Some(Ok(frame)) = deframer.next() {
             let Ok(message) = Message::parse(frame.bytes) else { continue };
-            let answer = answer(&message);
+            let answers = answer(&message);
             ledger.lock().expect("nothing panics while it holds the ledger").push(message);
-            if let Some(answer) = answer
-                && stream.write_all(&mllp::frame(answer.as_bytes())).await.is_err()
-            {
-                return;
+            for answer in answers {
+                if stream.write_all(&mllp::frame(answer.as_bytes())).await.is_err() {
+                    return;
+                }
             }
         }
     }
@@ -137,6 +166,15 @@ impl Sender {
     pub async fn send(&mut self, message: &str) -> Option<Message> {
         self.write(&mllp::frame(message.as_bytes())).await.ok()?;
         self.answer().await
+    }
+
+    /// Whether something has come that nobody read.
+    pub fn has_more(&mut self) -> bool {
+        let mut buffer = [0; 4096];
+        if let Ok(length) = self.stream.try_read(&mut buffer) {
+            self.deframer.push(&buffer[..length]);
+        }
+        self.deframer.next().is_some()
     }
 
     /// The next answer; none when the connection ended without one.

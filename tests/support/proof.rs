@@ -23,10 +23,11 @@ pub async fn doubled(pool: &PgPool) -> Vec<String> {
           GROUP BY parent, message_type, source HAVING count(*) > 1",
         "SELECT 'message ' || message_id || ' committed as delivered ' || count(*) || ' times' FROM tracking
           WHERE kind = 6 GROUP BY message_id, subscriber HAVING count(*) > 1",
-        // What was received moves each orchestration that wants it once.
+        // What was received moves each orchestration that wants it once; what comes of sending it on is another event.
         "SELECT 'message ' || t.message_id || ' moved an orchestration ' || count(*) || ' times' FROM tracking t
            JOIN message m ON m.id = t.message_id JOIN source s ON s.id = m.source AND s.kind = 'receive_location'
-          WHERE t.kind = 5 GROUP BY t.message_id, t.subscriber HAVING count(*) > 1",
+          WHERE t.kind = 5 AND position('answer'::bytea IN substring(t.detail FROM 1 FOR 12)) = 0
+          GROUP BY t.message_id, t.subscriber HAVING count(*) > 1",
         "SELECT 'task ' || task || ' has ' || count(*) || ' entries of kind ' || kind FROM tracking
           WHERE kind IN (12, 13, 14) GROUP BY task, kind HAVING count(*) > 1",
         "SELECT 'task ' || task || ' has ' || count(*) || ' votes' FROM vote GROUP BY task HAVING count(*) > 1",

@@ -306,6 +306,9 @@ fn recorded(rows: &[Row]) -> HashMap<i64, [u8; 32]> {
             ) => {
                 recorded.extend(answer.message.map(|id| (id.0, answer.sha256)));
             }
+            Some(Detail::Beside { message, sha256, .. }) => {
+                recorded.insert(message.0, sha256);
+            }
             _ => {}
         }
     }

@@ -253,11 +253,11 @@ impl Batch {
     /// An answer that was not the last word: it belongs to the journey all the same.
     fn note_interim(&mut self, work: &SendWork, answer: &Answer, context: &Context<'_>) {
         let trace = self.store_answer(work, answer, context);
+        let Some(message) = trace.message else { return };
         let text = format!("{}; the application's answer follows", trace.code);
-        let detail = Detail::Cause { code: "ack.received".to_owned(), text, sha256: Some(trace.sha256) };
+        let detail = Detail::Beside { message, sha256: trace.sha256, code: "ack.received".to_owned(), text };
         let version = context.current.configuration.version;
-        let mut entry = Entry::new(Kind::AnswerReceived, version, detail);
-        entry.message = trace.message;
+        let mut entry = Entry::new(Kind::AnswerReceived, version, detail).about(work.message_id);
         entry.subscriber = Some(work.subscriber);
         self.entries.push(entry);
     }
@@ -287,11 +287,11 @@ impl Batch {
             return;
         }
         // Without its control id: a search finds the message that was received first.
-        let (id, hash) = self.keep(work, &assembled.message, String::new(), context);
+        let (message, sha256) = self.keep(work, &assembled.message, String::new(), context);
         let text = assembled.changed.join(", ");
-        let detail = Detail::Cause { code: "port.changed".to_owned(), text, sha256: Some(hash) };
+        let detail = Detail::Beside { message, sha256, code: "port.changed".to_owned(), text };
         let version = context.current.configuration.version;
-        let mut entry = Entry::new(Kind::ChangedByPort, version, detail).about(id);
+        let mut entry = Entry::new(Kind::ChangedByPort, version, detail).about(work.message_id);
         entry.subscriber = Some(work.subscriber);
         self.entries.push(entry);
     }

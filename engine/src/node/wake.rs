@@ -1,15 +1,17 @@
-//! Wake-ups between nodes: hints that a lane of another node got work, or that lanes are free. Sent after the commit on
-//! a connection of their own, at most one a node and [`EVERY`]; whatever is lost, the owners' polling finds.
+//! Wake-ups between nodes: hints that a lane of another node got work, that lanes are free, or that an answer is stored
+//! which a send of another node may wait for. Sent after the commit, those of lanes on a connection of their own and at
+//! most one a node and [`EVERY`]; whatever is lost, the owners' polling finds, or the receiver's repeat mends.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use sqlx::PgConnection;
 use sqlx::postgres::{PgListener, PgPoolOptions};
+use sqlx::{PgConnection, PgExecutor};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::ids::MessageId;
 use crate::store::{Error, Store};
 
 /// Shortest time between two wake-ups.
@@ -20,6 +22,8 @@ const PAUSE: Duration = Duration::from_millis(500);
 const LANES_MAX: usize = 500;
 /// Payload that says: lanes are free, look for those that are yours.
 const FREE: &str = "free";
+/// Before the number of a message: an answer that nobody waits for at the node that stored it.
+const ANSWER: &str = "answer ";
 
 /// Lanes of other nodes that got work since the last wake-up. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -97,12 +101,21 @@ async fn send(store: &Store, held: &mut Option<PgConnection>, lanes: &[i32]) -> 
 
 /// Tells all other nodes that lanes are free.
 pub(crate) async fn tell_free(connection: &mut PgConnection, own: i16) -> Result<(), Error> {
+    tell_others(connection, own, FREE).await
+}
+
+/// Tells all other nodes that an answer is stored.
+pub(crate) async fn tell_answer(store: &Store, answer: MessageId) -> Result<(), Error> {
+    tell_others(store.pool(), store.slot(), &format!("{ANSWER}{}", answer.0)).await
+}
+
+async fn tell_others(executor: impl PgExecutor<'_>, own: i16, payload: &str) -> Result<(), Error> {
     sqlx::query!(
         "SELECT pg_notify('orderly_node_' || slot, $2) FROM node WHERE expires_at > now() AND slot <> $1",
         own,
-        FREE
+        payload
     )
-    .execute(connection)
+    .execute(executor)
     .await?;
     Ok(())
 }
@@ -114,11 +127,16 @@ pub(crate) enum Heard {
     Work(Vec<i32>),
     /// Lanes are free.
     Free,
+    /// An answer is stored.
+    Answer(MessageId),
 }
 
 fn heard(payload: &str) -> Heard {
     if payload == FREE {
         return Heard::Free;
+    }
+    if let Some(answer) = payload.strip_prefix(ANSWER).and_then(|number| number.parse().ok()) {
+        return Heard::Answer(MessageId(answer));
     }
     Heard::Work(payload.split(',').filter_map(|lane| lane.parse().ok()).collect())
 }
@@ -165,6 +183,7 @@ mod tests {
     fn what_another_node_says_is_understood() {
         assert_eq!(heard("free"), Heard::Free);
         assert_eq!(heard("3,17,4"), Heard::Work(vec![3, 17, 4]));
+        assert_eq!(heard("answer 17"), Heard::Answer(MessageId(17)));
         assert_eq!(heard("nonsense"), Heard::Work(Vec::new()));
     }
 }

@@ -5,6 +5,7 @@ use super::exchange::{Standing, way_back};
 use super::*;
 use crate::ids::InstanceId;
 use crate::message_box::{ClosedExpectation, NotedOutcome, Response};
+use crate::node::wake;
 use crate::tracking::{Entry, Kind};
 use crate::work;
 use orderly_hl7::acknowledge;
@@ -78,14 +79,10 @@ impl keep::Again {
         };
         let mut incoming = door.incoming(known, &arrival, routes, composed.code);
         incoming.parent = sent;
-        close(&standing, &mut incoming);
-        if let Whose::Subscribers = whose {
-            match self.asked(answer).await {
-                Ok(Some(asked)) => incoming.parent = Some(asked),
-                Ok(None) => incoming.settles.entries.extend(unasked(&arrival)),
-                Err(_) => return Told::Answer(Answer::Close),
-            }
-        }
+        let Ok(whose) = self.place_beside(whose, answer, &arrival, &mut incoming).await else {
+            return Told::NotStored(Answer::Close);
+        };
+        close(&standing, &mut incoming, known, answer);
         incoming.settles.entries.extend(told_of(&arrival, answer, &whose));
         if !matches!(whose, Whose::Subscribers) {
             incoming.parked = None;
@@ -96,12 +93,37 @@ impl keep::Again {
             let code = answer.code.clone();
             incoming.settles.rows.outcomes.push(NotedOutcome { collector, number, code });
         }
+        let elsewhere = matches!(whose, Whose::OtherNode);
         incoming.settles.rows.expectations.extend(expected.map(|open| open.row));
         match self.receiver().message_box.publish(self.peer().connection, incoming).await {
-            Ok(published) => self.stored(known, &arrival, (published, composed), &standing, answer).await,
+            Ok(published) => {
+                self.stored(known, &arrival, (published, composed), (&standing, elsewhere), answer).await
+            }
             // Another answer closed the wait meanwhile: this one looks again, and finds nobody.
             Err(Error::Overtaken { .. }) => Told::LookAgain,
             Err(error) => Told::NotStored(self.not_stored(&error, known)),
+        }
+    }
+
+    /// Puts what no wait of this node names beside the message that it is to. Says who waits, now that this is known.
+    async fn place_beside<'e>(
+        &self,
+        whose: Whose<'e>,
+        answer: &acknowledge::Answer,
+        arrival: &Arrival<'_>,
+        incoming: &mut Incoming,
+    ) -> Result<Whose<'e>, sqlx::Error> {
+        match whose {
+            Whose::Nobody => {
+                incoming.parent = self.sent_elsewhere(answer).await?;
+                Ok(if incoming.parent.is_some() { Whose::OtherNode } else { Whose::Nobody })
+            }
+            Whose::Subscribers => {
+                incoming.parent = self.asked(answer).await?;
+                incoming.settles.entries.extend(incoming.parent.is_none().then(|| unasked(arrival)));
+                Ok(whose)
+            }
+            known => Ok(known),
         }
     }
 
@@ -136,7 +158,7 @@ impl keep::Again {
         known: &Known,
         arrival: &Arrival<'_>,
         (published, composed): (Published, Composed),
-        standing: &Standing,
+        (standing, elsewhere): (&Standing, bool),
         answer: &acknowledge::Answer,
     ) -> Told {
         // After a crash the receiver may repeat an answer that we stored and did not use yet.
@@ -145,7 +167,16 @@ impl keep::Again {
             Published::Repeat { first, .. } => (first, compose(known, arrival, first)),
         };
         let heard = Heard { message: known.message.clone(), stored };
-        self.receiver().awaited.hand(&answer.control_id, heard);
+        if !self.receiver().awaited.hand(&answer.control_id, heard)
+            && elsewhere
+            && let Err(error) = wake::tell_answer(&self.receiver().store, stored).await
+        {
+            // Who waits for it sends its message again, and this answer comes again.
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "Could not tell other nodes of an answer"
+            );
+        }
         if let Standing::Closes { question, .. } = standing {
             // Where this fails, the next look finds what is still owed.
             let _ = self.receiver().hand_back(*question, known.message.bytes()).await;
@@ -162,15 +193,35 @@ impl keep::Again {
         arrival: &Arrival<'_>,
     ) -> Told {
         let verdict = Verdict::OutOfSequence(vec![finding("MSA-2", Severity::Error, reason)]);
-        let composed = careful::compose_in_row(known, arrival, arrival.id, &verdict, None, Part::Whole);
+        let to = |id| careful::compose_in_row(known, arrival, id, &verdict, None, Part::Whole);
+        let composed = to(arrival.id);
         let mut incoming = door.incoming(known, arrival, Vec::new(), composed.code);
-        incoming.duplicate = None;
+        // The same response is kept once for as long as it is refused for the same reason.
+        let key = door.key_of_kept(known.message.bytes(), arrival, code);
+        incoming.duplicate = incoming.duplicate.and(Some(key));
         incoming.parked = Some(Refusal { code: code.to_owned(), reason: reason.to_owned() });
         incoming.settles.attached = door.generated(known, &composed, arrival, arrival.id);
+        let routed = is_routed(known, arrival.peer);
         match self.receiver().message_box.publish(self.peer().connection, incoming).await {
-            Ok(_) => Told::Answer(composed.answer(is_routed(known, arrival.peer))),
+            Ok(Published::Repeat { first, .. }) => Told::Answer(to(first).answer(routed)),
+            Ok(_) => Told::Answer(composed.answer(routed)),
             Err(error) => Told::NotStored(self.not_stored(&error, known)),
         }
+    }
+
+    /// The message that an answer is to, where it is not delivered and another node may be sending it.
+    async fn sent_elsewhere(&self, answer: &acknowledge::Answer) -> Result<Option<MessageId>, sqlx::Error> {
+        let store = &self.receiver().store;
+        let found = sqlx::query_scalar!(
+            "SELECT m.id FROM message m
+              WHERE m.control_id = $1 AND m.message_type NOT LIKE 'ACK%'
+                AND EXISTS (SELECT FROM node n WHERE n.expires_at > now() AND n.slot <> $2)
+                AND NOT EXISTS (SELECT FROM tracking t WHERE t.message_id = m.id AND t.kind = 6)
+              ORDER BY m.id DESC LIMIT 1",
+            answer.control_id,
+            store.slot()
+        );
+        Ok(found.fetch_optional(store.pool()).await?.map(MessageId))
     }
 
     /// The message that a response answers, so that both stand on one journey.
@@ -216,9 +267,15 @@ impl keep::Again {
 }
 
 /// A response closes its exchange and stands on the journey of its question.
-fn close(standing: &Standing, incoming: &mut Incoming) {
+fn close(standing: &Standing, incoming: &mut Incoming, known: &Known, answer: &acknowledge::Answer) {
     if let Standing::Closes { question, .. } = standing {
         incoming.parent = Some(*question);
+        let sha256 = crate::audit::sha256(known.message.bytes());
+        let text = format!("{}: its response", answer.code);
+        let detail =
+            Detail::Beside { message: incoming.id, sha256, code: "exchange.closed".to_owned(), text };
+        let entry = Entry::new(Kind::AnswerReceived, incoming.config_version, detail).about(*question);
+        incoming.settles.entries.push(entry);
         let response = Response { message: question.0, response: incoming.id.0 };
         incoming.settles.rows.responses.push(response);
     }
@@ -228,6 +285,8 @@ fn close(standing: &Standing, incoming: &mut Incoming) {
 enum Whose<'a> {
     Instance(&'a Expected),
     Delivery,
+    /// A message that is not delivered, and that another node may be sending.
+    OtherNode,
     /// A message that went out in a batch.
     Batch,
     /// Whoever asked by a two-way port.
@@ -238,10 +297,10 @@ enum Whose<'a> {
 }
 
 /// A response to something that did not pass here: delivered, and flagged.
-fn unasked(arrival: &Arrival<'_>) -> Option<Entry> {
+fn unasked(arrival: &Arrival<'_>) -> Entry {
     let text = "it answers a message that did not pass here (MSA-2)".to_owned();
     let detail = Detail::Cause { code: "answer.unknown".to_owned(), text, sha256: None };
-    Some(Entry::new(Kind::LateAnswer, arrival.current.configuration.version, detail).about(arrival.id))
+    Entry::new(Kind::LateAnswer, arrival.current.configuration.version, detail).about(arrival.id)
 }
 
 /// What an answer is to, as tracking tells it.
@@ -253,6 +312,9 @@ fn told_of(arrival: &Arrival<'_>, answer: &acknowledge::Answer, whose: &Whose<'_
         }
         Whose::Delivery => {
             (Kind::AnswerReceived, "ack.received", format!("{code} for a message that is being delivered"))
+        }
+        Whose::OtherNode => {
+            (Kind::AnswerReceived, "ack.received", format!("{code} for a message that another node sends"))
         }
         Whose::Batch => {
             (Kind::AnswerReceived, "ack.received", format!("{code} for a message that went out in a batch"))

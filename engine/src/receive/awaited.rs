@@ -1,7 +1,10 @@
-//! Sends of this node whose answer may come in by any receive port: the sender waits here by control id.
+//! Sends of this node whose answer may come in by any receive port, of any node: the sender waits here by control id.
 
 use crate::ids::MessageId;
+use crate::store::Store;
+use crate::view;
 use orderly_hl7::Message;
+use orderly_hl7::acknowledge::read_answer;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc;
@@ -49,6 +52,25 @@ impl Awaited {
     /// Hands a stored answer to whoever waits for it; false when nobody does any more.
     pub fn hand(&self, control_id: &str, heard: Heard) -> bool {
         self.lock().get(control_id).is_some_and(|waiting| waiting.answers.send(heard).is_ok())
+    }
+
+    /// Another node stored an answer that nobody waits for there.
+    pub(crate) async fn hear(&self, store: &Store, stored: MessageId) {
+        if self.lock().is_empty() {
+            return;
+        }
+        let body = match view::tracking::body(store.pool(), stored.0).await {
+            Ok(body) => body,
+            Err(error) => {
+                // Its receiver says it again.
+                tracing::debug!(error = &error as &dyn std::error::Error, "Could not read an answer");
+                return;
+            }
+        };
+        let Some(Ok(message)) = body.map(Message::parse) else { return };
+        if let Some(answer) = read_answer(&message) {
+            self.hand(&answer.control_id, Heard { message, stored });
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Waiting>> {

@@ -164,7 +164,12 @@ impl keep::Again {
             incoming.parked = None;
         }
         if let Some(held) = row.held {
-            incoming.duplicate = incoming.duplicate.filter(|_| row.known_first);
+            if !row.known_first {
+                // The same gap: what fills it changes the number that is expected.
+                let gap = format!("{} {}", held.code, row.told.unwrap_or_default());
+                let key = door.key_of_kept(known.message.bytes(), arrival, &gap);
+                incoming.duplicate = incoming.duplicate.and(Some(key));
+            }
             incoming.parked = Some(held);
         }
         incoming.settles.rows.links = row.links;

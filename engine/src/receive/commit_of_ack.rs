@@ -49,14 +49,12 @@ impl Receiver {
                 part: Part::Whole,
             };
             let composed = answers.to(message, &header, &Verdict::Accepted);
-            composed.acks.into_iter().next().map(|ack| ack.bytes)
+            composed.acks.into_iter().next()
         };
         let id = self.store.ids().message();
-        if answer(id).is_none() {
-            return Ok(None);
-        }
-        let mut incoming =
-            made(message.clone(), (id, sent), configuration.version, "ack.received", String::new());
+        let Some(told) = answer(id).map(|ack| ack.code.as_str()) else { return Ok(None) };
+        let text = format!("{told} was sent back for it");
+        let mut incoming = made(message.clone(), (id, sent), configuration.version, "ack.received", text);
         incoming.source = current.directory.source(SourceKind::SendPort, &port.name).unwrap_or_default();
         incoming.party = port.party.clone();
         // A repeat, because our commit was lost, reads the first one again.
@@ -76,6 +74,6 @@ impl Receiver {
             Published::Stored | Published::Taken => id,
             Published::Repeat { first, .. } => first,
         };
-        Ok(answer(stored).map(|commit| Committed { stored, commit }))
+        Ok(answer(stored).map(|commit| Committed { stored, commit: commit.bytes }))
     }
 }

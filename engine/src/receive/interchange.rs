@@ -155,8 +155,11 @@ impl Door {
         peer: Peer,
         bytes_max: u64,
     ) -> Result<Ended, Away> {
-        if record::is_finished(&self.receiver.store, id).await? {
-            return Ok(Ended::Before);
+        match record::ended(&self.receiver.store, id).await? {
+            None => {}
+            Some(reason) if reason.is_empty() => return Ok(Ended::Before),
+            // The node ended before the file was set aside.
+            Some(reason) => return Ok(Ended::Refused(reason, Answer::Nothing)),
         }
         let current = self.receiver.running.load_full();
         let (_, location) = self.find(&current)?;

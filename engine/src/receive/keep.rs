@@ -29,17 +29,12 @@ impl Door {
         arrival: &Arrival<'_>,
         reply: Reply,
     ) -> Taken {
-        let inbound = arrival.location.inbound(None);
-        let answer = match inbound.acknowledgment.answer_unreadable {
-            AnswerUnreadable::Close => Answer::Close,
-            AnswerUnreadable::Reject => {
-                let control_id = arrival.id.to_string();
-                let answers = answers(inbound, None, &control_id, arrival, arrival.id);
-                Answer::Ack(answers.to_unreadable(&bytes, Some(finding.clone()), AckCode::AR))
-            }
+        let told = match arrival.location.inbound(None).acknowledgment.answer_unreadable {
+            AnswerUnreadable::Close => Told::Close,
+            AnswerUnreadable::Reject => Told::Why,
         };
         let reason = finding.text.clone();
-        self.keep(bytes, Some(finding), code, &reason, arrival, reply, answer)
+        self.keep(bytes, (Some(finding), told), code, &reason, arrival, reply)
     }
 
     /// Keeps what came of a frame that is none.
@@ -47,46 +42,42 @@ impl Door {
         match input {
             Input::Noise(bytes) => {
                 let reason = "bytes came that are not inside an MLLP block";
-                self.keep(bytes, None, "frame.noise", reason, arrival, reply, Answer::Silence)
+                self.keep(bytes, (None, Told::Nothing), "frame.noise", reason, arrival, reply)
             }
             Input::Incomplete(bytes) => {
                 let reason = "the connection ended, or time was up, in the middle of a message";
-                self.keep(bytes, None, "frame.incomplete", reason, arrival, reply, Answer::Silence)
+                self.keep(bytes, (None, Told::Nothing), "frame.incomplete", reason, arrival, reply)
             }
             Input::TooLarge(bytes) | Input::Frame(bytes) => {
                 let reason = "the message is larger than this location takes; its first part is kept";
                 let finding = Finding::new(Class::Limit, "", 199, "the message is too large");
-                let inbound = arrival.location.inbound(None);
-                let control_id = arrival.id.to_string();
-                let answers = answers(inbound, None, &control_id, arrival, arrival.id);
-                let answer =
-                    Answer::AckAndClose(answers.to_unreadable(&bytes, Some(finding.clone()), AckCode::AR));
-                self.keep(bytes, Some(finding), "frame.too_large", reason, arrival, reply, answer)
+                let told = (Some(finding), Told::WhyAndClose);
+                self.keep(bytes, told, "frame.too_large", reason, arrival, reply)
             }
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "each is another thing, and there are three callers")]
     fn keep(
         &self,
         bytes: Vec<u8>,
-        finding: Option<Finding>,
+        (finding, told): (Option<Finding>, Told),
         code: &str,
         reason: &str,
         arrival: &Arrival<'_>,
         reply: Reply,
-        answer: Answer,
     ) -> Taken {
+        let body = bytes::Bytes::from(bytes);
         // What could be read of the header helps whoever looks for it.
-        let head = Message::parse(bytes.as_slice()).ok().map(|message| message.header());
+        let head = Message::parse(body.to_vec()).ok().map(|message| message.header());
         let header = head.unwrap_or_default();
         let text = |text: String| (!text.is_empty()).then_some(text);
-        let answered =
-            if matches!(answer, Answer::Nothing | Answer::Silence | Answer::Close) { "" } else { "AR" };
+        let answered = if matches!(told, Told::Nothing | Told::Close) { "" } else { "AR" };
+        let answer = told.answer(&body, finding.as_ref(), arrival, arrival.id);
+        let asked = told != Told::Nothing && !arrival.location.inbound(None).duplicates.window.is_zero();
         let incoming = Incoming {
             id: arrival.id,
             parsed: None,
-            body: bytes.into(),
+            body: body.clone(),
             source: self.source(arrival),
             parent: None,
             party: arrival.location.party.clone(),
@@ -96,7 +87,8 @@ impl Door {
             charset: 0,
             context: None,
             retention: arrival.current.retention(arrival.location.party.as_deref(), &Properties::default()),
-            duplicate: None,
+            // What nobody was told of is not repeated: it came again for another reason.
+            duplicate: asked.then(|| self.key_of_kept(&body, arrival, code)),
             place: arrival.peer.place,
             routes: Vec::new(),
             parked: Some(Refusal { code: code.to_owned(), reason: reason.to_owned() }),
@@ -110,11 +102,44 @@ impl Door {
             },
             settles: Settles::default(),
         };
+        let again = self.again(arrival);
         self.submit(incoming, arrival, move |published| match published {
+            Ok(Published::Repeat { first, .. }) => {
+                reply.answer(again.told_as_then(told, &body, finding.as_ref(), first));
+            }
             Ok(_) => reply.answer(answer),
             // Not kept, so the sender must not think that we dealt with it.
             Err(_) => reply.not_stored(Answer::Close),
         })
+    }
+}
+
+/// What the sender of something that is no message is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    Nothing,
+    Close,
+    Why,
+    WhyAndClose,
+}
+
+impl Told {
+    fn answer(self, bytes: &[u8], finding: Option<&Finding>, arrival: &Arrival<'_>, id: MessageId) -> Answer {
+        let refused = || {
+            let control_id = id.to_string();
+            let inbound = arrival.location.inbound(None);
+            answers(inbound, None, &control_id, arrival, id).to_unreadable(
+                bytes,
+                finding.cloned(),
+                AckCode::AR,
+            )
+        };
+        match self {
+            Self::Nothing => Answer::Silence,
+            Self::Close => Answer::Close,
+            Self::Why => Answer::Ack(refused()),
+            Self::WhyAndClose => Answer::AckAndClose(refused()),
+        }
     }
 }
 
@@ -180,29 +205,43 @@ impl Again {
     /// The key was there before: answers as then, takes it as new, or keeps it, as the party's record says.
     pub(super) fn repeated(self, known: Known, first: MessageId, same: bool, reply: Reply) {
         let rule = &known.inbound.duplicates;
+        if known.refusal.is_some() && same {
+            // It is kept already, and shown: its sender reads why once more.
+            return self.answer_as_then(&known, first, reply);
+        }
         if !same {
             self.note_other_content();
         }
         match (same, rule.same, rule.different) {
             (true, SameAgain::RepeatAnswer, _) => self.answer_as_then(&known, first, reply),
-            (true, SameAgain::AcceptAgain, _) => self.publish_again(known, first, None, reply),
+            (true, SameAgain::AcceptAgain, _) => self.publish_again(known, (first, same), None, reply),
             (true, SameAgain::Suspend, _) => {
                 let refusal =
                     refusal("repeat", "the same message came before, and this party's repeats are held");
-                self.publish_again(known, first, Some((refusal, Verdict::Accepted)), reply);
+                self.publish_again(known, (first, same), Some((refusal, Verdict::Accepted)), reply);
             }
-            (false, _, DifferentAgain::Accept) => self.publish_again(known, first, None, reply),
+            (false, _, DifferentAgain::Accept) => self.publish_again(known, (first, same), None, reply),
             (false, _, DifferentAgain::Suspend) => {
                 let refusal =
                     refusal(DIFFERENT, "a message with this control id came before with other content");
-                self.publish_again(known, first, Some((refusal, Verdict::Accepted)), reply);
+                self.publish_again(known, (first, same), Some((refusal, Verdict::Accepted)), reply);
             }
             (false, _, DifferentAgain::Refuse) => {
                 let reason = "a message with this control id came before with other content";
                 let told = Finding { code: 205, ..finding("MSH-10", Severity::Error, reason) };
                 let verdict = Verdict::Rejected(vec![told]);
-                self.publish_again(known, first, Some((refusal(DIFFERENT, reason), verdict)), reply);
+                self.publish_again(known, (first, same), Some((refusal(DIFFERENT, reason), verdict)), reply);
             }
+        }
+    }
+
+    /// What the sender of something unreadable was told the first time.
+    fn told_as_then(&self, told: Told, bytes: &[u8], finding: Option<&Finding>, first: MessageId) -> Answer {
+        let current = self.receiver.running.load_full();
+        let configuration = Arc::clone(&current.configuration);
+        match self.arrive(&current, &configuration) {
+            Some((_, arrival)) => told.answer(bytes, finding, &arrival, first),
+            None => Answer::Close,
         }
     }
 
@@ -244,7 +283,7 @@ impl Again {
     fn publish_again(
         self,
         mut known: Known,
-        first: MessageId,
+        (first, same): (MessageId, bool),
         held: Option<(Refusal, Verdict)>,
         reply: Reply,
     ) {
@@ -263,12 +302,17 @@ impl Again {
         };
         let mut incoming = door.incoming(&known, &arrival, routes, composed.code);
         incoming.settles.attached = door.generated(&known, &composed, &arrival, arrival.id);
-        // Bytes decide now: the same other content again is a repeat of this one.
-        let again = DuplicateKey::of(&[&self.port, &known.header().control_id, &first.to_string()]);
-        incoming.duplicate = incoming.duplicate.and(Some(again)).filter(|_| known.refusal.is_none());
+        // Bytes decide now: the same other content again is a repeat of this one. Where repeats are taken again, each is.
+        let (bytes, other) = (known.message.bytes(), format!("not {first}"));
+        let key = match known.refusal {
+            None => door.key_of_bytes(bytes, &other),
+            Some(_) => door.key_of_kept(bytes, &arrival, &other),
+        };
+        incoming.duplicate = incoming.duplicate.filter(|_| !same).and(Some(key));
         let routed = is_routed(&known, arrival.peer);
         let again = door.again(&arrival);
         door.submit(incoming, &arrival, move |published| match published {
+            Ok(Published::Repeat { first, .. }) => again.answer_as_then(&known, first, reply),
             Ok(_) => reply.answer(composed.answer(routed)),
             Err(error) => reply.not_stored(again.not_stored(&error, &known)),
         });

@@ -7,7 +7,7 @@ use crate::adapter::mllp::{Client, ClientError, NOT_STORED, STORED, is_commit};
 use crate::configuration::{AckAction, Answered, ExpectedAck, Mismatch, SendAdapter, SendPort};
 use crate::delivery::{Answer, SendWork};
 use crate::ids::MessageId;
-use crate::receive::Committed;
+use crate::receive::{Committed, Wait};
 use orderly_hl7::Message;
 use orderly_hl7::acknowledge::read_answer;
 use orderly_hl7::continuation::{Cut, cut};
@@ -132,12 +132,13 @@ async fn call(work: &mut SendWork, settings: &SendPort, port: &Port, senders: &S
         return Exchanged::failed(answered, begun, foreign);
     }
     let mut bytes = gathered.as_deref().unwrap_or(work.bytes());
-    let mut last = To { control_id: &work.control_id, first: None, expect: settings.ack.expect };
+    let mut last =
+        To { control_id: &work.control_id, first: None, expect: settings.ack.expect, elsewhere: None };
     if let [earlier @ .., end] = fragments.as_slice() {
         for part in earlier {
-            let to =
-                To { control_id: &part.control_id, first: None, expect: settings.ack.expect.of_a_part() };
-            let sent = waits.part(&mut client, work, (&part.bytes, &to), begun, &mut foreign).await;
+            let expect = settings.ack.expect.of_a_part();
+            let mut to = To { control_id: &part.control_id, first: None, expect, elsewhere: None };
+            let sent = waits.part(&mut client, work, (&part.bytes, &mut to), begun, &mut foreign).await;
             if let Some(failed) = sent {
                 client.close().await;
                 return failed;
@@ -146,12 +147,13 @@ async fn call(work: &mut SendWork, settings: &SendPort, port: &Port, senders: &S
         bytes = &end.bytes;
         (last.control_id, last.first) = (&end.control_id, Some(work.control_id.as_str()));
     }
+    last.elsewhere = waits.elsewhere(work, &last);
     if let Err(answered) = write(&mut client, bytes, settings).await {
         client.close().await;
         return Exchanged::failed(answered, begun, foreign);
     }
     senders.deliveries.written(work, senders.clock.now());
-    let exchanged = waits.answer(&mut client, work, &last, begun, foreign).await;
+    let exchanged = waits.answer(&mut client, work, &mut last, begun, foreign).await;
     // A first late answer may still come on this connection; after a second silence nothing will.
     let keep = match exchanged.answered {
         None => true,
@@ -277,6 +279,8 @@ struct To<'a> {
     /// MSH-10 of the first fragment, which the application's answer to the whole names.
     first: Option<&'a str>,
     expect: ExpectedAck,
+    /// Answers that come in by a receive port.
+    elsewhere: Option<Wait>,
 }
 
 struct Waits<'a> {
@@ -291,10 +295,11 @@ impl Waits<'_> {
         &self,
         client: &mut Client,
         work: &SendWork,
-        (bytes, to): (&[u8], &To<'_>),
+        (bytes, to): (&[u8], &mut To<'_>),
         begun: Instant,
         foreign: &mut Vec<Foreign>,
     ) -> Option<Exchanged> {
+        to.elsewhere = self.elsewhere(work, to);
         if let Err(answered) = write(client, bytes, self.settings).await {
             return Some(Exchanged::failed(answered, begun, std::mem::take(foreign)));
         }
@@ -308,11 +313,19 @@ impl Waits<'_> {
         }
     }
 
+    /// The wait for answers by a receive port. It begins before the message leaves: its receiver may be fast.
+    fn elsewhere(&self, work: &SendWork, to: &To<'_>) -> Option<Wait> {
+        let waits = self.settings.ack.from_any_receive_port
+            && !matches!(to.expect, ExpectedAck::None | ExpectedAck::Transport);
+        let control_id = to.first.unwrap_or(to.control_id);
+        waits.then(|| self.senders.receiver.awaited.wait(control_id, work.message_id))
+    }
+
     async fn answer(
         &self,
         client: &mut Client,
         work: &SendWork,
-        to: &To<'_>,
+        to: &mut To<'_>,
         begun: Instant,
         mut foreign: Vec<Foreign>,
     ) -> Exchanged {
@@ -320,8 +333,7 @@ impl Waits<'_> {
         if matches!(to.expect, ExpectedAck::None | ExpectedAck::Transport) {
             return Exchanged { foreign, ..Exchanged::written(begun) };
         }
-        let wait = || self.senders.receiver.awaited.wait(to.first.unwrap_or(to.control_id), work.message_id);
-        let mut elsewhere = rule.from_any_receive_port.then(wait);
+        let mut elsewhere = to.elsewhere.take();
         let mut interim = Vec::new();
         let mut until = Instant::now() + rule.within;
         loop {

@@ -125,6 +125,16 @@ pub async fn suspended(pool: &PgPool) -> sqlx::Result<Vec<ParkedRow>> {
     .await
 }
 
+/// How often the sender of a message sent it again and read its first answer once more.
+pub async fn repeats(pool: &PgPool, message: i64) -> sqlx::Result<i64> {
+    sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!" FROM tracking WHERE message_id = $1 AND kind = 2"#,
+        message
+    )
+    .fetch_one(pool)
+    .await
+}
+
 /// One piece of parked work.
 pub async fn parked(pool: &PgPool, id: i64) -> sqlx::Result<Option<ParkedRow>> {
     sqlx::query_as!(

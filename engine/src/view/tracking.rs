@@ -280,7 +280,7 @@ impl Entry {
     }
 }
 
-/// Messages that the turns among these entries made, and answers that came for them.
+/// Messages that the turns among these entries made, answers that came for them, and what else belongs to them.
 fn made_by(entries: &[Entry]) -> BTreeSet<i64> {
     let mut made = BTreeSet::new();
     for entry in entries {
@@ -290,6 +290,9 @@ fn made_by(entries: &[Entry]) -> BTreeSet<i64> {
             }
             Some(Detail::Delivered { answer, .. } | Detail::Failed { answer, .. }) => {
                 made.extend(answer.iter().filter_map(|answer| answer.message).map(|id| id.0));
+            }
+            Some(Detail::Beside { message, .. }) => {
+                made.insert(message.0);
             }
             _ => {}
         }

@@ -19,6 +19,7 @@ mod outbound;
 mod process;
 mod publish;
 mod release_2;
+mod repeats;
 mod retention;
 mod sequence;
 mod town;

@@ -39,7 +39,7 @@ async fn version_header_and_asked_acknowledgments_reach_the_receiver_and_the_jou
         .replace("|2.3.1\r", "|2.4|||AL|NE\r");
     assert_eq!(his.next_text().await, wanted);
     town.until("SELECT count(*) FROM tracking WHERE kind = 6", 1).await;
-    let kept = "SELECT convert_from(m.body, 'UTF8') FROM tracking t JOIN message m ON m.id = t.message_id WHERE t.kind = 19";
+    let kept = "SELECT convert_from(m.body, 'UTF8') FROM tracking t JOIN message m ON m.parent = t.message_id AND m.control_id IS NULL AND m.message_type NOT LIKE 'ACK%' WHERE t.kind = 19";
     assert_eq!(town.texts(kept).await, [wanted]);
     let received = "SELECT convert_from(body, 'UTF8') FROM message WHERE control_id = '000001'";
     assert_eq!(town.texts(received).await, [adt("000001", "Doe^Jane")]);

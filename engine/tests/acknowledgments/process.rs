@@ -193,3 +193,26 @@ async fn an_application_that_refuses_later_suspends_the_delivery() {
     town.until("SELECT count(*) FROM parked WHERE state = 2 AND code = 'ack.error'", 1).await;
     town.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_application_acknowledgment_that_comes_to_another_node_settles_the_delivery_at_once() {
+    let lis = Neighbour::open(stored()).await;
+    let one_lane = PROCESS.replace("    ack:", "    order: strict\n    ack:");
+    let first = Town::start(&one_lane, &[("lis", &lis)]).await;
+    let second = first.beside().await;
+    first.until("SELECT count(*) FROM node WHERE expires_at > now()", 2).await;
+    assert_eq!(first.caller("in/mllp").await.send(&adt("1", "Doe^Jane")).await, "AA 1");
+    lis.next_message().await;
+    let owner =
+        "SELECT node::bigint FROM lane l JOIN subscriber s ON s.id = l.subscriber WHERE s.name = 'lis'";
+    let owner = first.count(owner).await;
+    let other = if owner == i64::from(first.engine.store().slot()) { &second } else { &first };
+    assert_eq!(other.caller("later/mllp").await.send(&handled("1", "AA")).await, "CA L1");
+    // The application may take its ten minutes; only the other node's word ends the wait earlier.
+    first.until("SELECT count(*) FROM tracking WHERE kind = 6", 1).await;
+    assert!(lis.rest().await.is_empty(), "it was sent once");
+    assert_eq!(first.count("SELECT count(*) FROM tracking WHERE kind = 18").await, 0, "it was waited for");
+    assert_eq!(first.count("SELECT count(*) FROM parked").await, 0);
+    second.stop().await;
+    first.stop().await;
+}

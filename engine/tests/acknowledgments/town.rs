@@ -128,6 +128,15 @@ impl Town {
         Self { engine, outside, configuration, database, data }
     }
 
+    /// A second node on the same database.
+    pub(crate) async fn beside(&self) -> Self {
+        let (configuration, database) = (self.configuration.clone(), self.database.clone());
+        let engine = engine(&database, &configuration).await;
+        let data = tempfile::tempdir().unwrap();
+        let outside = port::start(&engine, data.path().to_owned()).await.unwrap();
+        Self { engine, outside, configuration, database, data }
+    }
+
     /// Makes another site the running one, as a deployment does.
     pub(crate) async fn deploy(&self, text: &str, neighbours: &[(&str, &Neighbour)]) {
         let version = self.configuration.version + 1;

@@ -3,6 +3,7 @@
 use askama::Template;
 use axum::extract::{Path, Query, State};
 use orderly_engine::capability::Capability;
+use orderly_engine::configuration::{OnFailure, Order};
 use orderly_engine::ids::{InstanceId, MessageId, ParkedId};
 use orderly_engine::view::suspended::{self, Group, ParkedRow, cause_title};
 use serde::Deserialize;
@@ -132,6 +133,8 @@ struct GroupPage {
     /// `resume`, `terminate`, `move`, or none.
     check: &'static str,
     routed: bool,
+    /// Later messages went before these.
+    out_of_order: bool,
     as_of: String,
     /// The instant up to which the action reaches, in microseconds.
     up_to: i64,
@@ -141,6 +144,20 @@ struct GroupPage {
     /// Other send ports.
     ports: Vec<String>,
     form_key: String,
+}
+
+/// Whether a port goes on behind what it could not deliver, so that what is resumed arrives behind later messages.
+fn leaves_gaps(state: &AppState, port: Option<&str>) -> bool {
+    let configuration = state.configuration.load();
+    let order = port.and_then(|port| configuration.send_ports.get(port)).map(|port| &port.order);
+    matches!(
+        order,
+        Some(
+            Order::Strict { on_failure: OnFailure::Skip }
+                | Order::Source { on_failure: OnFailure::Skip }
+                | Order::Key { on_failure: OnFailure::Skip, .. }
+        )
+    )
 }
 
 /// Send ports that work of `here` could be moved to.
@@ -178,6 +195,7 @@ pub(crate) async fn show_group(
             _ => "",
         },
         routed: group.subscriber.is_some(),
+        out_of_order: leaves_gaps(&state, group.subscriber.as_deref()),
         total: rows.len(),
         more: rows.len().saturating_sub(PAGE),
         told: rows.iter().any(|row| row.reason != group.reason),
@@ -205,6 +223,10 @@ struct WorkPage {
     sentence: String,
     group: Option<String>,
     routed: bool,
+    /// Later messages went before it.
+    out_of_order: bool,
+    /// How often its sender sent it again.
+    repeats: i64,
     waits: bool,
     behind: bool,
     version: i32,
@@ -232,12 +254,18 @@ pub(crate) async fn show_work(State(state): State<AppState>, visit: Visit, Path(
             "/suspended",
         ));
     };
+    let repeats = match found.message().filter(|_| found.subscriber.is_none()) {
+        Some(message) => suspended::repeats(state.pool(), message).await?,
+        None => 0,
+    };
     let title = cause_title(&found.code).to_owned();
     let shell = Shell::new(&visit, title)
         .crumb("Operations", "/ops")
         .crumb("Suspended", "/suspended")
         .width(Width::Form);
     page::show(&WorkPage {
+        out_of_order: leaves_gaps(&state, found.subscriber.as_deref()),
+        repeats,
         id,
         row: row(&found, &shell),
         code: found.code.clone(),

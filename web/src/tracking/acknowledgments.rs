@@ -41,6 +41,16 @@ fn line(entry: &Entry, shell: &Shell, head: &MessageHead) -> Option<AckLine> {
             text: text.clone(),
             href: None,
         }),
+        Detail::Beside { message, text, .. } if entry.kind == Some(Kind::AnswerReceived) => Some(AckLine {
+            at,
+            direction: "Received from the receiver",
+            port,
+            tone: tone(text.split([':', ';']).next().unwrap_or_default()),
+            code: text.split([':', ';']).next().unwrap_or_default().to_owned(),
+            control_id: String::new(),
+            text: text.clone(),
+            href: Some(format!("/messages/{message}")),
+        }),
         Detail::Cause { text, .. } if entry.kind == Some(Kind::LateAnswer) => Some(AckLine {
             at,
             direction: "Nobody waits for it",

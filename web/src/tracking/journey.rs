@@ -214,6 +214,10 @@ impl Telling<'_> {
                 line.text = if text.is_empty() { cause_title(code).to_owned() } else { text.clone() };
                 line.notes.push(format!("Cause: {} ({code})", cause_title(code)));
             }
+            Detail::Beside { message, code, text, .. } => {
+                line.text = if text.is_empty() { cause_title(code).to_owned() } else { text.clone() };
+                line.links.push((self.message_words(message.0), format!("/messages/{message}")));
+            }
             Detail::Turn { turn, event, steps, made, next } => {
                 let orchestration = entry.subscriber.as_deref().unwrap_or_default();
                 line.text = telling::stands(next, orchestration, self.shell);

@@ -16,14 +16,15 @@ pub(super) struct Opened {
     pub(super) code: String,
 }
 
-pub(super) async fn is_finished(store: &Store, id: i64) -> Result<bool, Away> {
-    let finished = sqlx::query_scalar!(
-        r#"SELECT finished_at IS NOT NULL AND code <> 'file.vanished' AS "finished!" FROM interchange WHERE id = $1"#,
+/// How it ended, where it did: why it was refused, or nothing.
+pub(super) async fn ended(store: &Store, id: i64) -> Result<Option<String>, Away> {
+    let row = sqlx::query!(
+        "SELECT code, reason FROM interchange WHERE id = $1 AND finished_at IS NOT NULL AND code <> 'file.vanished'",
         id
     )
     .fetch_optional(store.pool())
     .await?;
-    Ok(finished.unwrap_or(false))
+    Ok(row.map(|row| if row.code.is_empty() { String::new() } else { row.reason }))
 }
 
 /// Files of a location that are not finished and that no other living node works on.
