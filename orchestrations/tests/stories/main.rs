@@ -258,6 +258,43 @@ fn a_message_that_comes_before_the_flow_is_there_waits_for_it() {
 }
 
 #[test]
+fn a_conversation_is_told_by_as_many_properties_as_it_takes_over_ports_and_types() {
+    let definition = "orchestration: flow
+version: 1
+title: A flow
+owner: analyst
+timeout: 30d
+ports: { door: { direction: in }, lab: { direction: in }, ward: { direction: out } }
+correlations:
+  visit: { by: [patient.id, visit.number, order.placer, order.filler, hl7.sending_facility] }
+start:
+  - receive: { as: orm, from: door, where: { hl7.type: ORM }, opens: { visit: orm } }
+steps:
+  - receive: { id: result, as: oru, from: lab, where: { hl7.type: ORU }, follows: visit, within: 1h }
+  - send: { message: oru, to: ward }";
+    let message = |port: &str, kind: &str, [patient, visit, placer, filler, facility]: [&str; 5]| {
+        let visit = format!("PV1|1|I{}{visit}", "|".repeat(17));
+        let order = format!(r"ORC|RE|{placer}|{filler}\nOBR|1|{placer}|{filler}");
+        let header = format!(r"MSH|^~\\&|X|{facility}|||20261121080000||{kind}|E1|P|2.4");
+        format!(
+            r#"      - receive: {{ port: {port}, text: "{header}\nPID|1||{patient}\n{visit}\n{order}" }}"#
+        )
+    };
+    let ours = ["7", "V1", "P1", "F1", "N"];
+    let mut steps = vec![message("door", "ORM^O01", ours)];
+    for place in 0..ours.len() {
+        let mut other = ours;
+        other[place] = "other";
+        steps.push(message("lab", "ORU^R01", other));
+        steps.push("      - expect: { not_routed: true }".to_owned());
+    }
+    steps.push(message("lab", "ORU^R01", ours));
+    steps.push("      - expect: { sent: { port: ward, type: ORU^R01 } }".to_owned());
+    steps.push("      - expect: { status: completed }".to_owned());
+    story(definition, &steps.join("\n"));
+}
+
+#[test]
 fn a_loop_of_three_leaves_the_fourth_message_to_others() {
     let steps = "steps:
   - loop:
