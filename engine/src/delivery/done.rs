@@ -56,9 +56,12 @@ impl Done {
     /// Whether nothing goes on only once it is committed: no instance, no retry, no key.
     pub(super) fn can_wait(&self) -> bool {
         match self {
-            Self::Attempt(work, outcome) => {
-                matches!(outcome, Outcome::Delivered { .. }) && !work.is_awaited() && work.parked.is_none()
+            Self::Attempt(work, Outcome::Delivered { answer, .. }) => {
+                // An answer that came by itself is acknowledged already: nobody says it again after a crash.
+                let is_new = answer.as_ref().is_none_or(|answer| answer.stored.is_none());
+                is_new && work.interim.is_empty() && !work.is_awaited() && work.parked.is_none()
             }
+            Self::Attempt(..) => false,
             Self::Behind(_) | Self::Unreadable(_) | Self::Written { .. } => false,
         }
     }
