@@ -147,6 +147,7 @@ impl Engine {
         let message_box = MessageBox::start(
             &store,
             &lanes,
+            &running,
             &notices,
             committers_of_received,
             &committers,

@@ -5,8 +5,9 @@
 //! lane drops what is handed over and reads the log until it has caught up. Whatever happens in memory, polling the log
 //! is what guarantees that every row is seen: sequences are dense, so nothing can hide behind a later row.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use orderly_hl7::Message;
@@ -28,6 +29,10 @@ const QUEUE_BYTES_MAX: usize = 32 << 20;
 const READ_BYTES_MAX: i64 = 8 << 20;
 /// Rows of one read of the log.
 const READ_MAX: i64 = 200;
+
+/// After its owner was lost nothing goes straight through a lane for so long. What ended the process may come again, and
+/// only a message that is stored can be found out and set aside.
+const CAREFUL_TIME: Duration = Duration::from_secs(600);
 
 /// One row of work in memory.
 #[derive(Debug, Clone)]
@@ -68,6 +73,8 @@ struct Lane {
     seen_at: DateTime<Utc>,
     /// Reads the log instead of taking what is handed over.
     reading: bool,
+    /// Nothing goes straight through before.
+    careful_until: Option<Instant>,
     notify: Arc<Notify>,
 }
 
@@ -126,6 +133,17 @@ pub(crate) struct Wanted {
     pub(crate) seen_at: DateTime<Utc>,
 }
 
+/// What is before a message that would go through a lane now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ahead {
+    /// All of it that is known is consumed and committed. No unseen row was created before `seen_at`, less five minutes.
+    Nothing { tail: i64, seen_at: DateTime<Utc> },
+    /// Work that is under way or waits.
+    Something,
+    /// The lane is not here, is on hold, or is looked at with care.
+    Unknown,
+}
+
 /// A consumed range, to be recorded in the transaction that consumed it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Range {
@@ -153,6 +171,8 @@ struct Book {
     turn: usize,
     /// Lanes whose log has a gap.
     stopped: Vec<i32>,
+    /// Lanes of orchestrations that an operator holds.
+    held: HashSet<i32>,
 }
 
 impl Lanes {
@@ -175,6 +195,7 @@ impl Lanes {
                 known: claimed.cursor,
                 seen_at: claimed.cursor_at,
                 reading: true,
+                careful_until: claimed.lost.then(|| Instant::now() + CAREFUL_TIME),
                 notify,
             },
         );
@@ -187,6 +208,27 @@ impl Lanes {
 
     pub(crate) fn owns(&self, lane: i32) -> bool {
         self.book().lanes.contains_key(&lane)
+    }
+
+    /// Notes which lanes wait for an operator, and no others.
+    pub(crate) fn hold(&self, lanes: &HashSet<i32>) {
+        self.book().held.clone_from(lanes);
+    }
+
+    /// What is before a message that would go through this lane now, as far as this node knows.
+    pub(crate) fn ahead(&self, lane: i32) -> Ahead {
+        let book = self.book();
+        let Some(known) = book.lanes.get(&lane).filter(|_| !book.held.contains(&lane)) else {
+            return Ahead::Unknown;
+        };
+        if known.careful_until.is_some_and(|until| Instant::now() < until) {
+            return Ahead::Unknown;
+        }
+        let is_empty = known.queue.is_empty() && known.stash.is_empty() && !known.reading;
+        if is_empty && known.cursor == known.taken && known.cursor == known.known {
+            return Ahead::Nothing { tail: known.cursor, seen_at: known.seen_at };
+        }
+        Ahead::Something
     }
 
     /// Hint for the next append to the lane.

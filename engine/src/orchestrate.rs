@@ -9,6 +9,7 @@ mod effects;
 mod inputs;
 mod load;
 mod plan;
+mod straight;
 mod suspects;
 mod turns;
 mod versions;
@@ -32,6 +33,8 @@ use suspects::Suspects;
 use turns::{Batch, Trouble};
 use worker::{Shared, lock};
 
+pub(crate) use plan::Stored;
+pub(crate) use straight::{Straight, Through};
 pub use worker::Worker;
 
 /// Work rows of one batch.

@@ -20,6 +20,7 @@ mod s17_order;
 mod s18_recoverable_interchange;
 mod s19_delivery_failure;
 mod stage;
+mod straight_through;
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};

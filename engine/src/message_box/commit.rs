@@ -8,15 +8,16 @@ use sqlx::{Connection, PgConnection};
 
 use super::publish::Request;
 use super::repeat::{First, is_known_key, sort_out, split_repeats};
-use super::{DuplicateKey, Error, Incoming, Published, SettledRows, indexed};
+use super::rows::{Appended, Columns, LaneCheck, Routed, new_work, rows, settled};
+use super::{DuplicateKey, Error, Published};
 use crate::audit::{Chain, Purpose};
 use crate::crash_point::Point as _;
 use crate::lane::{Item, Lanes};
 use crate::notice::{Notice, Notices};
+use crate::orchestrate::{Straight, Through};
 use crate::parked;
 use crate::store::{self, Store, unless_empty};
-use crate::tracking::{Detail, Kind, Rows};
-use crate::work::{self, NewWork};
+use crate::work;
 
 /// How long a committer tries to find out whether its commit happened.
 const LOOK_UP_TIME: Duration = Duration::from_secs(5);
@@ -31,13 +32,20 @@ pub(super) struct Committer {
     notices: Notices,
     pub(super) connection: PgConnection,
     chain: Chain,
+    straight: Straight,
 }
 
 impl Committer {
-    pub(super) async fn open(store: &Store, lanes: &Lanes, notices: &Notices) -> Result<Self, store::Error> {
+    pub(super) async fn open(
+        store: &Store,
+        lanes: &Lanes,
+        notices: &Notices,
+        straight: &Straight,
+    ) -> Result<Self, store::Error> {
         let mut connection = store.connection().await?;
         let chain = Chain::open(&mut connection, store, Purpose::Publish).await?;
-        Ok(Self { store: store.clone(), lanes: lanes.clone(), notices: notices.clone(), connection, chain })
+        let (store, lanes, notices) = (store.clone(), lanes.clone(), notices.clone());
+        Ok(Self { store, lanes, notices, connection, chain, straight: straight.clone() })
     }
 
     pub(super) async fn close(mut self) {
@@ -144,17 +152,39 @@ impl Committer {
         }
     }
 
+    /// Stores a batch. What can go straight through does, unless something is before it in its lane after all.
+    async fn write(&mut self, batch: &[Request]) -> Result<(), store::Error> {
+        let straight = self.straight.clone();
+        let routed = new_work(batch);
+        let through = straight.turns(&routed, &mut self.connection).await;
+        let goes_through = !through.is_empty();
+        match self.execute(batch, routed, through).await {
+            // Also a turn that cannot be stored: what was received can be, and the turn is tried by itself.
+            Err(error) if goes_through && !is_about_messages(&error) && error.surely_not_committed() => {
+                straight.pause();
+                self.execute(batch, new_work(batch), Through::default()).await
+            }
+            result => result,
+        }
+    }
+
     /// One transaction, one round trip.
     #[expect(clippy::too_many_lines, reason = "one statement and its parameters, in order")]
-    async fn write(&mut self, batch: &[Request]) -> Result<(), store::Error> {
+    async fn execute(
+        &mut self,
+        batch: &[Request],
+        routed: Vec<Routed<'_>>,
+        mut through: Through,
+    ) -> Result<(), store::Error> {
         let begun = Instant::now();
         let now = self.store.clock().now();
-        let columns = Columns::of(batch);
-        let rows = rows(batch, now, self.store.slot());
+        let appended = Appended::of(routed, &mut through, &self.lanes);
+        let columns = Columns::of(batch, &through);
+        let rows = rows(batch, &through, now, self.store.slot());
         let block = self.chain.seal(now, &rows.leaves);
-        let new_work = new_work(batch);
         let settled = settled(batch);
-        let work = work::Columns::of(new_work.iter().map(|(_, work)| work), |lane| self.lanes.newest(lane));
+        let work = &appended.columns;
+        let check = LaneCheck::of(&through, &work.lane);
         let parked = self.parked(batch);
         let tails = sqlx::query_scalar!(
             r#"WITH keys AS MATERIALIZED (SELECT remember_keys($1::date, $2, $3) AS n),
@@ -167,8 +197,9 @@ impl Committer {
                     tracked AS MATERIALIZED (
                     SELECT record_tracking($4, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42, $43, $44) AS n
                       FROM refused),
-                    settled AS MATERIALIZED (SELECT settle($4, $54) AS n FROM tracked)
-               SELECT append_work($4, $45, $46, $47, $48, $49, $50, $51, $52, $53) AS "tails!" FROM settled"#,
+                    settled AS MATERIALIZED (SELECT settle($4, $54) AS n FROM tracked),
+                    checked AS MATERIALIZED (SELECT require_consumed($4, $59, $60, $61, $62) AS n FROM settled)
+               SELECT append_work($4, $45, $46, $47, $48, $49, $50, $51, $52, $53) AS "tails!" FROM checked"#,
             now.date_naive(),
             &columns.keys.0,
             &columns.keys.1,
@@ -227,6 +258,10 @@ impl Committer {
             unless_empty(&columns.number),
             unless_empty(&columns.item),
             unless_empty(&columns.item_code) as _,
+            unless_empty(&check.locked),
+            unless_empty(&check.lane),
+            unless_empty(&check.tail),
+            check.since,
         )
         .fetch_one(&mut self.connection)
         .point("publish").await?;
@@ -234,19 +269,13 @@ impl Committer {
         metrics::histogram!("orderly_transaction_seconds", "transaction" => "publish")
             .record(begun.elapsed().as_secs_f64());
         metrics::histogram!("orderly_batch_rows", "transaction" => "publish").record(batch.len() as f64);
-        self.hand_over(batch, new_work, &work, &tails, now);
+        self.hand_over(batch, appended, &tails, now);
         Ok(())
     }
 
-    fn hand_over(
-        &self,
-        batch: &[Request],
-        new_work: Vec<(&Incoming, NewWork)>,
-        columns: &work::Columns,
-        tails: &[i64],
-        now: DateTime<Utc>,
-    ) {
-        let items = new_work.into_iter().enumerate().map(|(index, (incoming, work))| Item {
+    fn hand_over(&self, batch: &[Request], appended: Appended, tails: &[i64], now: DateTime<Utc>) {
+        let Appended { rows, messages, columns } = appended;
+        let items = rows.into_iter().zip(messages).enumerate().map(|(index, (work, message))| Item {
             lane: work.lane,
             sequence: columns.sequence(tails, index),
             created_at: now,
@@ -255,7 +284,7 @@ impl Committer {
             key: work.key,
             instance: work.instance.map(|instance| instance.0),
             detail: work.detail,
-            message: incoming.parsed.clone(),
+            message,
         });
         self.lanes.hand_over(items);
         for (incoming, _) in batch.iter().flat_map(Request::messages) {
@@ -341,114 +370,7 @@ impl Committer {
     }
 }
 
-fn rows(batch: &[Request], now: DateTime<Utc>, node: i16) -> Rows {
-    let mut rows = Rows::default();
-    for (incoming, sha256) in batch.iter().flat_map(Request::messages) {
-        let kind = match &incoming.detail {
-            Detail::Cause { .. } => Kind::Acknowledged,
-            _ => Kind::Received,
-        };
-        let mut push = |kind, detail: &Detail| {
-            rows.push_about((now, node), kind, incoming.id, incoming.config_version, detail);
-        };
-        push(kind, &incoming.detail);
-        if let Some(refusal) = &incoming.parked {
-            let kind =
-                if refusal.code == parked::NO_SUBSCRIBER { Kind::NotRouted } else { Kind::SuspendedAtDoor };
-            let (code, text) = (refusal.code.clone(), refusal.reason.clone());
-            push(kind, &Detail::Cause { code, text, sha256: Some(*sha256) });
-        }
-        for entry in &incoming.settles.entries {
-            rows.push_entry((now, node), entry);
-        }
-    }
-    rows
-}
-
-/// What the batch changes in side tables, for `settle`; nothing for nearly all batches.
-fn settled(batch: &[Request]) -> Option<serde_json::Value> {
-    let mut all = SettledRows::default();
-    for rows in batch.iter().map(|request| &request.incoming.settles.rows).filter(|rows| !rows.is_empty()) {
-        all.expectations.extend(rows.expectations.iter().cloned());
-        all.links.extend(rows.links.iter().cloned());
-        all.continued.extend(rows.continued.iter().cloned());
-        all.fragments.extend(rows.fragments.iter().cloned());
-        all.outcomes.extend(rows.outcomes.iter().cloned());
-        all.asked.extend(rows.asked.iter().cloned());
-        all.responses.extend(rows.responses.iter().cloned());
-    }
-    (!all.is_empty()).then(|| serde_json::to_value(all).expect("names and numbers are JSON"))
-}
-
-fn new_work(batch: &[Request]) -> Vec<(&Incoming, NewWork)> {
-    let mut work = Vec::new();
-    for (incoming, _) in batch.iter().flat_map(Request::messages) {
-        work.extend(incoming.routes.iter().map(|route| {
-            let mut work = NewWork::message(route.lane, incoming.id, route.key);
-            work.detail.clone_from(&route.detail);
-            if let Some(answered @ work::Detail::Answered { .. }) = &work.detail {
-                debug_assert!(route.instance.is_some(), "{answered:?} has its instance");
-                work.kind = work::Kind::Answered;
-                work.instance = route.instance;
-            }
-            (incoming, work)
-        }));
-    }
-    work
-}
-
-/// Messages and keys as the arrays that the functions take.
-#[derive(Default)]
-struct Columns<'a> {
-    /// Receive keys, ascending, and their messages.
-    keys: (Vec<i64>, Vec<i64>),
-    id: Vec<i64>,
-    retention: Vec<i16>,
-    parent: Vec<Option<i64>>,
-    source: Vec<i32>,
-    party: Vec<Option<&'a str>>,
-    message_type: Vec<&'a str>,
-    control_id: Vec<Option<&'a str>>,
-    patient: Vec<Option<&'a str>>,
-    charset: Vec<i16>,
-    sha256: Vec<&'a [u8]>,
-    context: Vec<Option<&'a [u8]>>,
-    body: Vec<&'a [u8]>,
-    interchange: Vec<i64>,
-    number: Vec<i32>,
-    item: Vec<i64>,
-    item_code: Vec<&'a str>,
-}
-
-impl<'a> Columns<'a> {
-    fn of(batch: &'a [Request]) -> Self {
-        let mut keys: Vec<(i64, i64)> = batch
-            .iter()
-            .flat_map(Request::messages)
-            .filter_map(|(incoming, _)| Some((incoming.duplicate?.0, incoming.id.0)))
-            .collect();
-        keys.sort_unstable();
-        let mut columns = Self { keys: keys.into_iter().unzip(), ..Self::default() };
-        for (incoming, sha256) in batch.iter().flat_map(Request::messages) {
-            columns.id.push(incoming.id.0);
-            columns.retention.push(incoming.retention);
-            columns.parent.push(incoming.parent.map(|parent| parent.0));
-            columns.source.push(incoming.source);
-            columns.party.push(incoming.party.as_deref());
-            columns.message_type.push(&incoming.message_type);
-            columns.control_id.push(incoming.control_id.as_deref().map(indexed));
-            columns.patient.push(incoming.patient.as_deref().map(indexed));
-            columns.charset.push(incoming.charset);
-            columns.sha256.push(sha256);
-            columns.context.push(incoming.context.as_deref());
-            columns.body.push(&incoming.body);
-            if let Some(place) = incoming.place {
-                columns.interchange.push(place.interchange);
-                columns.number.push(place.number);
-                columns.item.push(incoming.id.0);
-                columns.item_code.push(incoming.parked.as_ref().map_or("", |refusal| &refusal.code));
-            }
-        }
-        columns
-    }
+/// Whether it is told by what was received, so that it would come again without the turns behind it.
+fn is_about_messages(error: &store::Error) -> bool {
+    is_known_key(error) || error.is_clash() || error.sql_state().as_deref() == Some("OB004")
 }

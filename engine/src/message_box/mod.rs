@@ -4,6 +4,7 @@ mod commit;
 pub(crate) mod fault;
 mod publish;
 mod repeat;
+mod rows;
 pub mod subscription;
 mod types;
 

@@ -12,8 +12,10 @@ use tokio_util::task::TaskTracker;
 use super::commit::Committer;
 use super::{Error, Incoming, Published};
 use crate::audit::sha256;
+use crate::current::Running;
 use crate::lane::Lanes;
 use crate::notice::Notices;
+use crate::orchestrate::Straight;
 use crate::store::{self, Store};
 use crate::tracking::Detail;
 
@@ -90,15 +92,17 @@ impl MessageBox {
     pub(crate) async fn start(
         store: &Store,
         lanes: &Lanes,
+        running: &Running,
         notices: &Notices,
         committers: usize,
         tasks: &TaskTracker,
         stop: &CancellationToken,
     ) -> Result<Self, store::Error> {
         let mut senders = Vec::new();
+        let straight = Straight::new(store, running, lanes);
         for _ in 0..=committers.max(1) {
             let (sender, receiver) = mpsc::channel(QUEUE_MAX);
-            let committer = Committer::open(store, lanes, notices).await?;
+            let committer = Committer::open(store, lanes, notices, &straight).await?;
             tasks.spawn(run(committer, receiver, stop.clone()));
             senders.push(sender);
         }

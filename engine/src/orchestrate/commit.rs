@@ -13,6 +13,7 @@ use crate::delivery::RangeColumns;
 use crate::ids::TaskId;
 use crate::lane::{Item, Range};
 use crate::message_box::indexed;
+use crate::notice::Notice;
 use crate::store::{Error, only_if, unless_empty};
 use crate::timer::Due;
 use crate::tracking::{Detail as TrackDetail, Entry, Kind as TrackKind, Rows};
@@ -57,6 +58,12 @@ impl Mover {
             self.timers.forget(live.id);
         }
         for notice in plan.notices {
+            if let Notice::InstanceSuspended { subscriber, instance, code } = &notice {
+                let current = shared.running.load();
+                let orchestration =
+                    current.directory.subscriber_by_id(*subscriber).map_or("", |known| &known.name);
+                tracing::info!(instance.id = %instance, orchestration, code, "Suspended an instance of {orchestration}");
+            }
             shared.notices.tell(notice);
         }
         metrics::histogram!("orderly_transaction_seconds", "transaction" => "orchestrate")

@@ -42,16 +42,16 @@ pub(super) enum Stand {
 }
 
 /// A message to store.
-pub(super) struct Stored {
-    pub(super) id: i64,
-    pub(super) parent: Option<i64>,
-    pub(super) source: i32,
-    pub(super) retention: i16,
-    pub(super) message: Message,
-    pub(super) sha256: [u8; 32],
-    pub(super) message_type: String,
-    pub(super) control_id: Option<String>,
-    pub(super) patient: Option<String>,
+pub(crate) struct Stored {
+    pub(crate) id: i64,
+    pub(crate) parent: Option<i64>,
+    pub(crate) source: i32,
+    pub(crate) retention: i16,
+    pub(crate) message: Message,
+    pub(crate) sha256: [u8; 32],
+    pub(crate) message_type: String,
+    pub(crate) control_id: Option<String>,
+    pub(crate) patient: Option<String>,
 }
 
 /// A correlation to open.
@@ -119,6 +119,17 @@ pub(super) struct Plan {
 }
 
 impl Plan {
+    /// True when all it says is that new instances ended, what they made and who gets it: nothing waits or is kept for a
+    /// person, and nothing of it was known to the database before.
+    pub(super) fn has_only_ended(&self) -> bool {
+        let ended = |live: &Live| live.read_turn == 0 && live.stand == Stand::Ended;
+        let waits = [self.opened.len(), self.expected.len(), self.timers.len(), self.fired.len()];
+        let people = [self.tasks.len(), self.changes.len(), self.mails.len(), self.notices.len()];
+        let answers = [self.acknowledgments.len(), self.returned.len(), self.parked.id.len()];
+        self.instances.values().all(ended)
+            && [&waits[..], &people, &answers].concat().iter().all(|rows| *rows == 0)
+    }
+
     /// An ended instance holds and awaits nothing any more; what this batch prepared for it is dropped.
     pub(super) fn forget_waits_of(&mut self, instance: i64) {
         self.opened.retain(|opened| opened.instance != instance);

@@ -391,7 +391,6 @@ impl<'a> Batch<'a> {
         let before = std::mem::replace(&mut live.stand, stand_of(&next));
         live.state = Some(state);
         let (orchestration, turn, version) = (live.orchestration, live.turn, live.configuration.version);
-        let name = live.name.clone();
         let stand = live.stand.clone();
         let place = self.plan.entries.len();
         let made = effects::apply(self, instance, effects);
@@ -411,7 +410,6 @@ impl<'a> Batch<'a> {
         match stand {
             Stand::Ended => self.ended(instance),
             Stand::Suspended { code, .. } if !matches!(before, Stand::Suspended { .. }) => {
-                tracing::info!(instance.id = %InstanceId(instance), orchestration = name, code, "Suspended an instance of {name}");
                 self.plan.notices.push(Notice::InstanceSuspended {
                     subscriber: orchestration,
                     instance: InstanceId(instance),

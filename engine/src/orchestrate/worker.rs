@@ -132,6 +132,7 @@ impl Worker {
     pub(crate) fn hold(&self, lanes: HashSet<i32>) {
         let mut held = lock(&self.shared.held);
         if *held != lanes {
+            self.shared.lanes.hold(&lanes);
             *held = lanes;
             // Timers are read anew for the lanes that run.
             self.shared.opened.store(true, Ordering::SeqCst);

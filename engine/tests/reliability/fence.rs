@@ -12,7 +12,7 @@ const ANOTHER_WAS_FASTER: &str =
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn turns_on_a_range_that_another_owner_consumed_are_discarded_whole() {
-    let engine = started(&database().await, FORWARD).await;
+    let engine = started(&database().await, &waits()).await;
     let mut sent = serve(&engine, accepted);
     engine.message_box().publish(1, received(&engine, "1", "p1")).await.unwrap();
     engine.run_until_idle().await;
@@ -55,7 +55,7 @@ async fn a_delivery_whose_range_another_owner_consumed_is_not_recorded_twice() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_owner_whose_lane_was_taken_moves_nothing_more_of_it() {
-    let engine = started(&database().await, FORWARD).await;
+    let engine = started(&database().await, &waits()).await;
     let mut sent = serve(&engine, accepted);
     engine.message_box().publish(1, received(&engine, "1", "p1")).await.unwrap();
     engine.run_until_idle().await;
@@ -78,4 +78,9 @@ async fn an_owner_whose_lane_was_taken_moves_nothing_more_of_it() {
     assert_eq!(drain(&mut sent), ["1"]);
     assert_eq!(number(&engine, "SELECT count(*) FROM tracking WHERE kind = 5").await, 1);
     assert_eq!(number(&engine, "SELECT count(*) FROM progress WHERE from_sequence > 2").await, 0);
+}
+
+/// A flow that waits at its end, so that its messages go through its lane.
+fn waits() -> String {
+    format!("{FORWARD}  - delay: {{ id: pause, for: 1h }}\n")
 }

@@ -117,3 +117,16 @@ pub(crate) async fn sound(engine: &Engine) {
     let report = orderly_engine::audit::verify(engine.store().pool()).await.unwrap();
     assert!(report.is_sound(), "{report:?}");
 }
+
+/// The database as an address for another process.
+pub(crate) fn address(database: &PgConnectOptions) -> String {
+    let place = database.get_socket().map(|socket| format!("?host={}", socket.display()));
+    format!(
+        "postgres://{}@{}:{}/{}{}",
+        database.get_username(),
+        if place.is_some() { "localhost" } else { database.get_host() },
+        database.get_port(),
+        database.get_database().unwrap(),
+        place.unwrap_or_default()
+    )
+}

@@ -18,4 +18,5 @@ mod partitions;
 mod poison;
 mod record;
 mod retention;
+mod straight;
 mod versions;

@@ -15,7 +15,7 @@ use orderly_engine::store::Durability;
 use sqlx::Connection as _;
 use sqlx::postgres::PgConnectOptions;
 
-use crate::flow::{FORWARD, FRAGILE, number, received, run, site, sound, started, until};
+use crate::flow::{FORWARD, FRAGILE, address, number, received, run, site, sound, started, until};
 use crate::support::{accepted, database, drain, serve};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -215,18 +215,9 @@ async fn a_message_that_kills_the_process_is_parked_after_five_times_and_its_nei
     assert_eq!(count_turns(&engine).await, 0, "what is held does not begin");
 
     let mut killed = 0;
-    let place = database.get_socket().map(|socket| format!("?host={}", socket.display()));
-    let address = format!(
-        "postgres://{}@{}:{}/{}{}",
-        database.get_username(),
-        if place.is_some() { "localhost" } else { database.get_host() },
-        database.get_port(),
-        database.get_database().unwrap(),
-        place.unwrap_or_default()
-    );
     while !Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "poison::child", "--nocapture"])
-        .env(DATABASE_OF_CHILD, &address)
+        .env(DATABASE_OF_CHILD, address(&database))
         .output()
         .unwrap()
         .status

@@ -172,8 +172,10 @@ impl Bench<'_> {
         let elapsed = started.elapsed();
         let after = Usage::now(server, postgres).await?;
         let messages = as_float(acknowledged.messages);
-        let per_block =
-            |place: usize| messages / as_float((after.blocks[place] - before.blocks[place]).max(1));
+        let per_block = |place: usize| match after.blocks[place] - before.blocks[place] {
+            0 => 0.0,
+            blocks => messages / as_float(blocks),
+        };
         let of_flow = |place: usize| if behind == Behind::Flow { per_block(place) } else { 0.0 };
         Ok(Row {
             arrived: sink.take_times(),
