@@ -64,6 +64,9 @@ async fn an_open_batch_leaves_when_an_operator_says_so() {
     let site = Site::start(&site("count: 100", "")).await;
     assert_eq!(act(&site, Control::SendNow(None)).await, Controlled::NothingOpen);
     send(&site, &["1", "2"], 2).await;
+    let ours = "SELECT count(*) FROM collector_item i JOIN collector c ON c.id = i.collector
+                  JOIN subscriber s ON s.id = c.subscriber WHERE s.name = 'out'";
+    site.until(ours, 2).await;
     let pool = site.engine.store().pool();
     let open = batches::open(pool).await.unwrap();
     let ours = open.iter().find(|open| open.port == "out").unwrap();

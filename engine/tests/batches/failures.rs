@@ -162,6 +162,8 @@ async fn a_file_that_vanishes_while_it_is_read_is_told_to_a_person() {
     let claimed = std::fs::read_dir(site.data.join("in/.orderly")).unwrap().next().unwrap().unwrap().path();
     std::fs::remove_file(claimed).unwrap();
     site.until("SELECT count(*) FROM parked WHERE code = 'file.vanished' AND state = 2", 1).await;
+    let told = "SELECT count(*) FROM interchange WHERE code = 'file.vanished' AND finished_at IS NOT NULL";
+    site.until(told, 1).await;
     let reason = "SELECT reason FROM interchange WHERE code = 'file.vanished' AND finished_at IS NOT NULL";
     assert!(site.texts(reason).await[0].starts_with("the file vanished before all of it was read; "));
     assert!(alerts(&site).await.iter().any(|told| told.contains("file.vanished")));
