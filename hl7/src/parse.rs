@@ -3,6 +3,10 @@
 //! Only field separators and line ends are recorded; fields are split further when someone asks. Nothing
 //! is changed: repairs (line ends, marks, padding) are findings, and the bytes stay as they came.
 
+mod report;
+
+use report::Seen;
+
 use crate::charset::{self, Wide};
 use crate::finding::Class;
 use crate::path::{is_header, is_segment_id};
@@ -229,21 +233,6 @@ struct Scan<'b> {
     seen: Seen,
 }
 
-/// What is reported once, however often it occurs.
-#[derive(Default)]
-struct Seen {
-    line_feeds: bool,
-    pairs: bool,
-    blank_lines: bool,
-    joined: bool,
-    spaces: bool,
-    segments_over: bool,
-    fields_over: Option<usize>,
-    repetitions_over: Option<(usize, usize)>,
-    odd_ids: Vec<usize>,
-    second_header: bool,
-}
-
 impl<'b> Scan<'b> {
     fn new(bytes: &'b [u8], delimiters: Delimiters, limits: &'b Limits) -> Self {
         let mut classes = [PLAIN; 256];
@@ -294,7 +283,7 @@ impl<'b> Scan<'b> {
                 at += blank;
             }
             if self.spans.len() == self.limits.segments_max {
-                self.seen.segments_over = true;
+                self.seen.segments_over = Some(self.place_of(at));
                 break;
             }
             let end = self.segment(at);
@@ -318,9 +307,14 @@ impl<'b> Scan<'b> {
             match class {
                 END if self.ends(at) => break,
                 FIELD => {
-                    if self.marks.len() - first_mark <= self.limits.fields_max {
+                    let fields = self.marks.len() - first_mark;
+                    if fields < self.limits.fields_max {
                         self.marks.push(at as u32);
                     } else {
+                        // One more tells where the last field that counts ends.
+                        if fields == self.limits.fields_max {
+                            self.marks.push(at as u32);
+                        }
                         self.seen.fields_over.get_or_insert(self.spans.len());
                     }
                     repetitions = 1;
@@ -347,6 +341,14 @@ impl<'b> Scan<'b> {
             id,
         });
         at
+    }
+
+    /// The place of the segment that begins at `start` and is not read any more; empty where it has no id.
+    fn place_of(&self, start: usize) -> String {
+        match self.bytes.get(start..start + 3) {
+            Some(id) if is_segment_id(id) => self.numbered([id[0], id[1], id[2]], self.spans.len()),
+            _ => String::new(),
+        }
     }
 
     fn id(&mut self, start: usize, end: usize) -> [u8; 3] {
@@ -408,67 +410,6 @@ impl<'b> Scan<'b> {
             .split(|byte| *byte == self.delimiters.repetition)
             .map(|name| std::str::from_utf8(name).unwrap_or("?").trim())
             .collect()
-    }
-
-    fn report(&self, findings: &mut Vec<Finding>) {
-        let seen = &self.seen;
-        let mut note = |class: Class, path: &str, code: u16, text: &str| {
-            findings.push(Finding::new(class, path, code, text));
-        };
-        if seen.line_feeds {
-            note(Class::Repair, "", 0, "segments end with a line feed in place of a carriage return");
-        }
-        if seen.pairs {
-            note(Class::Repair, "", 0, "segments end with carriage return and line feed");
-        }
-        if seen.blank_lines {
-            note(Class::Repair, "", 0, "blank lines between or after segments were skipped");
-        }
-        if seen.joined {
-            note(Class::Repair, "", 0, "a line feed inside a segment was read as part of its field");
-        }
-        if seen.spaces {
-            note(Class::Repair, "", 0, "blanks before a segment id were skipped");
-        }
-        if memchr::memchr(0, self.bytes).is_some() {
-            note(Class::Repair, "", 0, "the message holds NUL bytes, which are kept");
-        }
-        if memchr::memchr2(
-            0x0B,
-            0x1C,
-            &self.bytes[self.spans.first().map_or(0, |span| span.start as usize)..],
-        )
-        .is_some()
-        {
-            note(Class::Repair, "", 0, "the message holds MLLP block characters, which are kept");
-        }
-        if seen.second_header {
-            note(Class::Structure, "MSH[2]", 100, "a second MSH stands inside the message");
-        }
-        if seen.segments_over {
-            let text = format!(
-                "the message has more than {} segments; the rest was not read",
-                self.limits.segments_max
-            );
-            note(Class::Limit, "", 199, &text);
-        }
-        if let Some(segment) = seen.fields_over {
-            let text = format!("segment {} has more than {} fields", segment + 1, self.limits.fields_max);
-            note(Class::Limit, "", 199, &text);
-        }
-        if let Some((segment, field)) = seen.repetitions_over {
-            let text = format!(
-                "field {field} of segment {} has more than {} repetitions",
-                segment + 1,
-                self.limits.repetitions_max
-            );
-            note(Class::Limit, "", 199, &text);
-        }
-        for segment in &seen.odd_ids {
-            let text =
-                format!("segment {} does not begin with a segment id of three characters", segment + 1);
-            note(Class::Structure, "", 100, &text);
-        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::{Path as FilePath, PathBuf};
 
 use orderly_hl7::validate::{Validation, validate};
-use orderly_hl7::{Edit, Limits, Message, ParseOptions, Path, Value, batch, json};
+use orderly_hl7::{Edit, Limits, Message, ParseOptions, Path, Severity, Value, batch, json};
 use proptest::prelude::*;
 
 /// Reads everything there is to read of a message.
@@ -182,24 +182,21 @@ fn limits_are_findings_and_the_rest_is_still_there() {
         text.push_str(&format!("ZZ2{}{}\r", "|x".repeat(fields), "~x".repeat(repetitions.saturating_sub(1))));
         text
     };
-    for (segments, fields, repetitions, findings) in [
-        (10, 20, 5, 0),
-        (11, 20, 5, 1),
-        (1_000, 1, 1, 1),
-        (10, 21, 1, 0),
-        (10, 22, 1, 1),
-        (10, 2_000, 1, 1),
-        (10, 1, 6, 1),
-        (10, 1, 500, 1),
+    for (segments, fields, repetitions, place) in [
+        (10, 20, 5, None),
+        (11, 20, 5, Some("ZZ2")),
+        (12, 20, 5, Some("ZZZ[10]")),
+        (1_000, 1, 1, Some("ZZZ[10]")),
+        (10, 21, 1, Some("ZZ2")),
+        (10, 2_000, 1, Some("ZZ2")),
+        (10, 1, 6, Some("ZZ2-1")),
+        (10, 1, 500, Some("ZZ2-1")),
     ] {
         let text = build(segments, fields, repetitions);
         let message = Message::parse_with(text.as_str(), &options).unwrap();
-        assert_eq!(
-            message.findings().len(),
-            findings,
-            "{segments} {fields} {repetitions} {:?}",
-            message.findings()
-        );
+        let found: Vec<_> = message.findings().iter().map(|it| (it.path.as_str(), it.severity)).collect();
+        let wanted: Vec<_> = place.map(|place| (place, Severity::Error)).into_iter().collect();
+        assert_eq!(found, wanted, "{segments} {fields} {repetitions}");
         assert_eq!(message.bytes(), text.as_bytes());
         assert_eq!(message.header().control_id, "1");
         read_all(&message);

@@ -154,3 +154,33 @@ async fn an_operator_sends_a_batch_now_instead_of_at_its_time() {
     browser.reloads_until(&browser.path().await, "Delivered to Office of statistics").await;
     northgate.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lab_person_reads_what_was_found_and_sends_a_corrected_copy() {
+    let northgate = Northgate::open().await;
+    let wrong =
+        hospital::result("FIND1", 700_903, "P903", "6.1").replace("PID|1||700903^^^NORTH^MR|", "PID|1|||");
+    assert!(
+        northgate.send(&wrong).await,
+        "in enhanced mode its sender reads that it is stored, whatever is wrong with it"
+    );
+    let browser = Browser::open(&northgate).await;
+    browser.sign_in("r.meyer").await;
+    browser.go("/messages?findings=errors").await;
+    browser.fits_a_phone().await;
+    browser.click("main table.messages a[href*='tab=findings']").await;
+    browser.sees("PID-3").await;
+    browser.fits_a_phone().await;
+    browser.follow("Edit a copy and send it").await;
+    browser.press("Check the copy").await;
+    browser.sees("It would be refused at the door").await;
+    browser.fits_a_phone().await;
+    let right = hospital::result("FIND1", 700_903, "P903", "6.1");
+    browser.paste("#text", &right.replace('\r', "\n")).await;
+    browser.press("Check the copy").await;
+    browser.sees("The door would take it").await;
+    browser.fill("#reason", "The laboratory gave the number by telephone").await;
+    browser.press("Send the copy").await;
+    northgate.billing.expect("billing gets the copy", |message| message.text("PID-3.1") == "700903").await;
+    northgate.close().await;
+}

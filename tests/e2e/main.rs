@@ -2,4 +2,6 @@
 
 mod bad_input;
 mod decisions;
+mod interfaces;
 mod laboratory_day;
+mod limits;

@@ -114,6 +114,31 @@ async fn a_file_above_the_limit_is_set_aside_with_its_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_file_with_more_messages_or_bytes_than_any_may_have_is_set_aside_as_a_whole() {
+    let site = Site::start(FOLDERS).await;
+    let many: String =
+        (0..=100_000).map(|number| format!("MSH|^~\\&|REG|N|||||ADT^A03|{number}|P|2.5\r")).collect();
+    site.put("in/many.hl7", &many);
+    // A hundred times 256 MiB, which nobody reads: it takes no place on the disk either.
+    let part = site.data.join("in/large.part");
+    std::fs::File::create(&part).unwrap().set_len(100 * (256 << 20)).unwrap();
+    std::fs::rename(&part, site.data.join("in/large.hl7")).unwrap();
+    site.until("SELECT count(*) FROM parked", 2).await;
+    assert_eq!(site.parked().await, ["batch.too_large", "batch.too_many"]);
+    assert_eq!(site.count("SELECT count(*) FROM interchange_item").await, 2, "each is one entry, as a whole");
+    assert_eq!(site.files("out"), []);
+    let reason = |name: &str| std::fs::read_to_string(site.data.join("in/failed").join(name));
+    let end = tokio::time::Instant::now() + Duration::from_secs(15);
+    while reason("many.hl7.reason.txt").is_err() || reason("large.hl7.reason.txt").is_err() {
+        assert!(tokio::time::Instant::now() < end, "no reason beside the files");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(reason("many.hl7.reason.txt").unwrap(), "the batch has 100001 messages, more than 100000\n");
+    assert_eq!(reason("large.hl7.reason.txt").unwrap(), "the batch is larger than 256 MiB\n");
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_folder_that_is_away_is_shown_and_taken_up_again() {
     let site = Site::start(FOLDERS).await;
     std::fs::rename(site.data.join("in"), site.data.join("away")).unwrap();

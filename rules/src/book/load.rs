@@ -45,6 +45,8 @@ impl<'f> Loader<'f> {
             let place = Span::at(0, 0, 1);
             if bytes.len() > FILE_BYTES_MAX {
                 problems.error("R05", place, "the file is larger than 1 MiB");
+                self.diagnostics.extend(problems.into_list());
+                continue;
             }
             let Ok(text) = std::str::from_utf8(bytes) else {
                 problems.error("R05", place, "the file is not UTF-8");

@@ -107,8 +107,36 @@ fn numbers_are_exact_and_division_by_zero_is_told() {
     refuses("9223372036854775807 + 1", "overflow");
 }
 
+/// Passes at the limit, and is refused one above and a hundred times above.
+#[track_caller]
+fn holds(most: usize, script: impl Fn(usize) -> String, because: &str) {
+    let _patience = Deadline::start(Duration::from_secs(60));
+    if let Err(error) = run(&script(most)) {
+        panic!("{most}: {error}");
+    }
+    for over in [most + 1, 100 * most] {
+        let error = run(&script(over)).expect_err("it is above the limit");
+        assert!(error.contains(because), "{over}: {error}");
+    }
+}
+
 #[test]
-fn expressions_are_not_nested_beyond_the_limit() {
-    let script = format!("{}1{}", "(1 + ".repeat(80), ")".repeat(80));
-    assert!(run(&script).is_err());
+fn every_limit_holds_at_itself_one_above_and_a_hundred_times_above() {
+    use super::{CALLS_MAX, DEPTH_MAX, LIST_ITEMS_MAX, MAP_KEYS_MAX, OPERATIONS_MAX, TEXT_BYTES_MAX};
+    holds(TEXT_BYTES_MAX, |size| format!("let s = \"\"; s.pad({size}, 'x'); s.len()"), "too large");
+    holds(TEXT_BYTES_MAX, |size| format!("\"{}\".len()", "x".repeat(size)), "exceeds the maximum");
+    holds(LIST_ITEMS_MAX, |size| format!("let a = []; a.pad({size}, 0); a.len()"), "too large");
+    let keys = |size| format!("let m = #{{}}; for i in 0..{size} {{ m[i.to_string()] = i; }} m.len()");
+    holds(MAP_KEYS_MAX, keys, "too large");
+    let calls = |size| format!("fn f(n) {{ if n == 1 {{ 1 }} else {{ f(n - 1) }} }} f({size})");
+    holds(CALLS_MAX, calls, "nested too deeply");
+    // How many levels a pair of parentheses is, and how many operations a pass of a loop, is Rhai's to say.
+    let nested = |size| run(&format!("{}1{}", "(1 + ".repeat(size), ")".repeat(size)));
+    let most = (1..).take_while(|size| nested(*size).is_ok()).last().unwrap();
+    assert!((DEPTH_MAX / 4..=DEPTH_MAX).contains(&most), "{most}");
+    assert!(nested(100 * DEPTH_MAX).unwrap_err().contains("complexity"));
+    let looped = |size: u64| run(&format!("let i = 0; for j in 0..{size} {{ i += 1; }} i"));
+    let _patience = Deadline::start(Duration::from_secs(60));
+    assert!(looped(OPERATIONS_MAX / 50).is_ok());
+    assert!(looped(100 * OPERATIONS_MAX).unwrap_err().contains("too many"));
 }

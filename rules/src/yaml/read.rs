@@ -5,14 +5,24 @@ use granit_parser::{Event, Parser, ScalarStyle};
 use super::{Codes, Kind, Node, Span, Spanned};
 use crate::diagnostic::Problems;
 
+/// Largest file.
+pub(super) const BYTES_MAX: usize = 512 << 10;
 /// Most nodes of one file.
-const NODES_MAX: usize = 60_000;
+pub(super) const NODES_MAX: usize = 20_000;
 /// Deepest nesting.
-const DEPTH_MAX: usize = 40;
+pub(super) const DEPTH_MAX: usize = 40;
 
 /// Reads one YAML document. Mistakes go to `problems`; nothing comes back when the text cannot be
 /// read as YAML at all.
 pub fn parse(text: &str, codes: &Codes, problems: &mut Problems) -> Option<Node> {
+    if text.len() > BYTES_MAX {
+        let most = BYTES_MAX >> 10;
+        let message =
+            format!("a YAML file has at most {most} KiB; this one has {}", text.len().div_ceil(1024));
+        problems.error(codes.form, Span::at(1, 1, 1), message).help =
+            Some("cut it into several files".into());
+        return None;
+    }
     let mut reader = Reader { text, codes, problems, nodes: 0 };
     let mut events = Parser::new_from_str(text);
     let mut root = None;
@@ -60,8 +70,15 @@ impl Reader<'_> {
     ) -> Option<Node> {
         let mut span = self.span(at);
         self.nodes += 1;
-        if self.nodes > NODES_MAX || depth > DEPTH_MAX {
-            self.problems.error(self.codes.form, span, "too much is nested or listed in this file");
+        let over = if depth > DEPTH_MAX {
+            Some(format!("this is nested deeper than {DEPTH_MAX} levels"))
+        } else if self.nodes > NODES_MAX {
+            Some(format!("a file has at most {NODES_MAX} keys and values; cut it into several files"))
+        } else {
+            None
+        };
+        if let Some(message) = over {
+            self.problems.error(self.codes.form, span, message);
             return None;
         }
         let kind = match event {

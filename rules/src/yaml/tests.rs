@@ -73,3 +73,33 @@ fn a_duration_without_unit_is_told_from_nonsense() {
     node.get("within").unwrap().duration(&Codes::SITE, &mut problems);
     assert!(problems.into_list()[0].message.contains("has no unit"));
 }
+
+/// What a text of a size is told; none when it is read.
+fn told(text: &str) -> Option<String> {
+    let (node, problems) = read(text);
+    assert_eq!(node.is_none(), !problems.is_empty(), "{problems:?}");
+    assert!(problems.len() <= 1, "{problems:?}");
+    problems.into_iter().next()
+}
+
+#[test]
+fn a_file_is_read_up_to_its_limits_and_refused_above_them_with_the_place() {
+    let sized = |bytes: usize| format!("a: {}\n", "x".repeat(bytes - 4));
+    assert_eq!(told(&sized(read::BYTES_MAX)), None);
+    for bytes in [read::BYTES_MAX + 1, 100 * read::BYTES_MAX] {
+        assert!(told(&sized(bytes)).unwrap().contains("at most 512 KiB"), "{bytes}");
+    }
+    // The list itself is one more.
+    let listed = |nodes: usize| "- x\n".repeat(nodes - 1);
+    assert_eq!(told(&listed(read::NODES_MAX)), None);
+    for nodes in [read::NODES_MAX + 1, 6 * read::NODES_MAX] {
+        let told = told(&listed(nodes)).unwrap();
+        assert!(told.starts_with("20000:3 ") && told.contains("at most 20000 keys and values"), "{told}");
+    }
+    let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+    assert_eq!(told(&nested(read::DEPTH_MAX + 1)), None);
+    assert!(told(&nested(read::DEPTH_MAX + 2)).unwrap().contains("deeper than 40 levels"));
+    // Far above it is the parser that refuses first.
+    let far = told(&nested(100 * read::DEPTH_MAX)).unwrap();
+    assert!(far.contains("recursion limit"), "{far}");
+}

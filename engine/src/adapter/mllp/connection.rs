@@ -29,6 +29,9 @@ const FRAME_TICK: Duration = Duration::from_secs(1);
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 /// How long a stop waits for the rest of a frame that has begun.
 const STOP_GRACE: Duration = Duration::from_secs(5);
+/// How long the rest of a frame above the limit is read and thrown away, so that its sender reads our answer:
+/// closing a socket with unread bytes would take it back.
+const REST_TIME: Duration = Duration::from_secs(2);
 /// How long the peer may take to read our answers.
 const WRITE_TIME: Duration = Duration::from_secs(30);
 /// What is kept of a frame above the limit.
@@ -153,6 +156,12 @@ impl Socket {
     }
 }
 
+/// Whether a frame takes too long: by its end of time, or because its bytes come too slowly.
+pub(super) fn is_too_slow(age: Duration, bytes: u64, frame_time: Duration) -> bool {
+    let slow = age > SLOW_AFTER && bytes < SLOW_BYTES_PER_SECOND * age.as_secs();
+    slow || age >= frame_time
+}
+
 async fn write_shared(stream: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         stream.writable().await?;
@@ -190,6 +199,7 @@ pub(super) async fn run(connection: Connection, peer: Peer, shared: &Shared, sto
         frame_since: None,
         heard_at: now,
         alone: false,
+        too_large: false,
         ending: false,
     };
     reader.converse(&stop).await;
@@ -207,6 +217,8 @@ struct Reader<'a> {
     heard_at: Instant,
     /// The last frame must be answered before the next one is handed on.
     alone: bool,
+    /// A frame was above the limit; more of it may still come.
+    too_large: bool,
     ending: bool,
 }
 
@@ -300,7 +312,8 @@ impl Reader<'_> {
                 }
                 Err(FrameError::TooLong { head, .. }) => Input::TooLarge(head),
             };
-            let last = matches!(input, Input::TooLarge(_)) || !self.shared.settings.persistent;
+            self.too_large = matches!(input, Input::TooLarge(_));
+            let last = self.too_large || !self.shared.settings.persistent;
             self.put(input);
             if last {
                 self.outlet.close_when_answered();
@@ -370,10 +383,8 @@ impl Reader<'_> {
 
     fn look(&mut self, now: Instant) {
         if let Some(since) = self.frame_since {
-            let age = now - since;
             let bytes = self.deframer.pending() as u64;
-            let slow = age > SLOW_AFTER && bytes < SLOW_BYTES_PER_SECOND * age.as_secs();
-            if slow || age >= self.shared.settings.limits.frame_time {
+            if is_too_slow(now - since, bytes, self.shared.settings.limits.frame_time) {
                 self.ending = true;
             }
             return;
@@ -404,5 +415,9 @@ impl Reader<'_> {
         let _ = tokio::time::timeout(WRITE_TIME, wait).await;
         outlet.shut();
         self.socket.close().await;
+        if self.too_large {
+            let rest = async { while matches!(self.socket.read(&mut self.deframer).await, Ok(1..)) {} };
+            let _ = tokio::time::timeout(REST_TIME, rest).await;
+        }
     }
 }

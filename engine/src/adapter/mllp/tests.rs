@@ -54,13 +54,19 @@ async fn listen_within(
     limits: LocationLimits,
     change: impl FnOnce(&mut MllpReceive),
 ) -> (Listener, Arc<Echo>) {
+    listen_among(ConnectionTotal::default(), limits, change).await
+}
+
+async fn listen_among(
+    total: ConnectionTotal,
+    limits: LocationLimits,
+    change: impl FnOnce(&mut MllpReceive),
+) -> (Listener, Arc<Echo>) {
     let mut settings = MllpReceive::new(Address::new("127.0.0.1", 0));
     change(&mut settings);
     let echo = Arc::new(Echo::default());
     let intake: Arc<dyn Intake> = Arc::clone(&echo) as _;
-    let listener = Listener::start("test/mllp", &settings, limits, None, ConnectionTotal::default(), intake)
-        .await
-        .unwrap();
+    let listener = Listener::start("test/mllp", &settings, limits, None, total, intake).await.unwrap();
     (listener, echo)
 }
 
@@ -133,12 +139,38 @@ async fn a_frame_above_the_limit_is_answered_and_ends_the_connection() {
 }
 
 #[tokio::test]
+async fn a_sender_in_the_middle_of_a_frame_above_the_limit_reads_the_answer_and_is_not_cut_off() {
+    let (listener, echo) = listen(|settings| settings.limits.frame_bytes = 10_000).await;
+    let mut stream = connect(&listener).await;
+    stream.write_all(&[b"\x0b".as_slice(), &[b'x'; 10_001]].concat()).await.unwrap();
+    assert_eq!(rest(&mut stream).await, "\x0bno\x1c\r");
+    // A closed socket would answer the rest with a reset, which takes the answer back on some systems.
+    for _ in 0..100 {
+        stream.write_all(&[b'x'; 10_000]).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(echo.seen(), ["large"]);
+}
+
+#[tokio::test]
 async fn a_frame_that_does_not_end_in_time_ends_the_connection() {
     let (listener, echo) = listen(|settings| settings.limits.frame_time = Duration::from_millis(100)).await;
     let mut stream = connect(&listener).await;
     stream.write_all(b"\x0bMSH|").await.unwrap();
     assert_eq!(rest(&mut stream).await, "");
     assert_eq!(echo.seen(), ["half:MSH|"]);
+}
+
+#[test]
+fn after_five_seconds_a_frame_comes_with_a_kilobyte_a_second_or_is_given_up() {
+    let seconds = Duration::from_secs;
+    let too_slow = |age, bytes| connection::is_too_slow(age, bytes, seconds(30));
+    assert!(!too_slow(seconds(5), 1), "a slow beginning is allowed");
+    assert!(!too_slow(seconds(6), 6 << 10));
+    assert!(too_slow(seconds(6), (6 << 10) - 1));
+    assert!(too_slow(seconds(6), (6 << 10) / 100));
+    assert!(!too_slow(seconds(29), 29 << 10));
+    assert!(too_slow(seconds(30), 8 << 20), "the end of time holds for fast ones, too");
 }
 
 #[tokio::test]
@@ -153,12 +185,41 @@ async fn an_idle_connection_is_closed_and_one_that_is_owed_an_answer_is_not() {
 }
 
 #[tokio::test]
-async fn callers_above_the_limit_or_not_on_the_list_are_refused() {
-    let (listener, _) = listen(|settings| settings.limits.per_peer = 1).await;
-    let mut first = connect(&listener).await;
-    first.write_all(b"\x0ba\x1c\r").await.unwrap();
-    answer(&mut first, 7).await;
-    assert_eq!(rest(&mut connect(&listener).await).await, "");
+async fn callers_above_the_limits_of_address_location_and_node_are_refused_until_one_hangs_up() {
+    type Change = fn(&mut MllpReceive);
+    let cases: [(usize, Change); 3] = [
+        (1_000, |settings| settings.limits.per_peer = 2),
+        (1_000, |settings| settings.limits.connections = 2),
+        (2, |_| {}),
+    ];
+    for (node, change) in cases {
+        let (total, limits) = (ConnectionTotal::new(node), LocationLimits::default());
+        let (listener, _) = listen_among(total, limits, change).await;
+        let ask = async |stream: &mut TcpStream| {
+            stream.write_all(b"\x0ba\x1c\r").await.unwrap();
+            answer(stream, 7).await
+        };
+        let mut taken = [connect(&listener).await, connect(&listener).await];
+        for stream in &mut taken {
+            assert_eq!(ask(stream).await, "\x0bok:a\x1c\r");
+        }
+        let refused = &listener.counters().refused;
+        for count in [1, 200] {
+            for _ in 0..count {
+                assert_eq!(rest(&mut connect(&listener).await).await, "");
+            }
+        }
+        assert_eq!(refused.load(std::sync::atomic::Ordering::Relaxed), 201);
+        let [mut stays, goes] = taken;
+        drop(goes);
+        until(|| listener.counters().connections.load(std::sync::atomic::Ordering::Relaxed) == 1).await;
+        assert_eq!(ask(&mut connect(&listener).await).await, "\x0bok:a\x1c\r");
+        assert_eq!(ask(&mut stays).await, "\x0bok:a\x1c\r");
+    }
+}
+
+#[tokio::test]
+async fn callers_that_are_not_on_the_list_are_refused() {
     let (listener, _) = listen(|settings| settings.peers = vec!["192.0.2.0/24".parse().unwrap()]).await;
     assert_eq!(rest(&mut connect(&listener).await).await, "");
 }
