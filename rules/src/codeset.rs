@@ -87,7 +87,11 @@ impl CodeSet {
         let found = match rows.as_slice() {
             [] => None,
             [one] => Some(one),
-            many => many.iter().find(|row| row.preferred).or(many.first()),
+            // Rows that differ in their context are no answer to a question without one.
+            many => many
+                .iter()
+                .find(|row| row.preferred)
+                .or_else(|| many.iter().find(|row| context.is_some() || row.context.is_empty())),
         };
         match (found, &self.unmapped) {
             (Some(row), _) => Mapped::To(row.target.clone()),

@@ -68,8 +68,10 @@ impl Moment {
         let Some(hour) = part(8) else {
             return Some(Self { offset, ..Self::day(date) });
         };
-        let low = date.and_hms_opt(hour, part(10).unwrap_or(0), part(12).unwrap_or(0))?;
-        let high = date.and_hms_opt(hour, part(10).unwrap_or(59), part(12).unwrap_or(59))?;
+        // A leap second counts as the one before it.
+        let second = part(12).map(|second| if second == 60 { 59 } else { second });
+        let low = date.and_hms_opt(hour, part(10).unwrap_or(0), second.unwrap_or(0))?;
+        let high = date.and_hms_opt(hour, part(10).unwrap_or(59), second.unwrap_or(59))?;
         Some(Self { low, high, day: false, offset })
     }
 

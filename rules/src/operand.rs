@@ -126,7 +126,8 @@ impl Number {
     }
 }
 
-fn parse_decimal(text: &str) -> Option<Decimal> {
+/// A number as NM has it: a sign, digits, a point; no exponent, no grouping.
+pub(crate) fn parse_decimal(text: &str) -> Option<Decimal> {
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
     let plain = digits.bytes().all(|b| b.is_ascii_digit() || b == b'.');
     if !plain || !digits.bytes().any(|b| b.is_ascii_digit()) {

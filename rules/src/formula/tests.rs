@@ -20,7 +20,11 @@ fn names() -> Names {
 }
 
 fn values() -> IndexMap<String, Value> {
-    let message = Message::parse(RESULT).unwrap();
+    values_of(RESULT)
+}
+
+fn values_of(message: &str) -> IndexMap<String, Value> {
+    let message = Message::parse(message).unwrap();
     let need = IndexMap::from([("role".to_owned(), Value::text("doctor"))]);
     IndexMap::from([
         ("m".to_owned(), Value::Message(MessageValue::stored(7, message))),
@@ -40,11 +44,14 @@ fn context() -> Context {
 }
 
 fn evaluate(text: &str) -> Result<Value, FormulaError> {
+    evaluate_with(text, &values())
+}
+
+fn evaluate_with(text: &str, values: &IndexMap<String, Value>) -> Result<Value, FormulaError> {
     let formula = match Formula::compile(text, &names(), "a.yaml", 7, 11) {
         Ok(formula) => formula,
         Err(problems) => panic!("{text}: {problems:?}"),
     };
-    let values = values();
     formula.evaluate(&|name| values.get(name), &context())
 }
 
@@ -76,6 +83,68 @@ fn messages_are_read_by_place() {
     gives("m.date(\"PID-7\")", "1980-01-01");
     gives("age(m.date(\"PID-7\"))", "46");
     gives("`order ${m[\"OBR-2\"]}`", "order P1");
+}
+
+/// One line for each kind of value that senders write.
+const KINDS: &str = "MSH|^~\\&|LAB|N|OE|N|20261121100000||ORU^R01|1|P|2.5.1\r\
+    PID|1||7^^^N~8^^^M||A^B||1980|F|||\"\"\rOBR|1|P1\rOBX|1|NM|K||6.9\rOBX|2|NM|G||+004.10\r\
+    OBX|3|NM|X||1e3\rOBX|4|NM|X||1_000\rOBX|5|NM|X||<5\rOBX|6|TM|X||1530\r\
+    OBX|7|DTM|X||202603011545+0100\rOBX|8|DT|X||20260301\rOBX|9|TM|X||235960\rOBX|10|TX|X||a\\F\\b\r\
+    OBX|11|NM|X||\"\"\rOBX|12|NM|X||";
+
+#[test]
+fn every_typed_reading_gives_a_value_or_says_what_is_wrong_and_where() {
+    let values = values_of(KINDS);
+    for (text, expected) in [
+        ("m.number(\"OBX-5\")", "6.9"),
+        ("m.number(\"OBX[2]-5\")", "4.10"),
+        ("m.time(\"OBX[6]-5\")", "15:30:00"),
+        ("m.time(\"OBX[7]-5\")", "15:45:00"),
+        ("m.time(\"OBX[9]-5\")", "23:59:59"),
+        ("m.date(\"OBX[7]-5\")", "2026-03-01"),
+        ("m.date(\"OBX[8]-5\")", "2026-03-01"),
+        ("m.datetime(\"OBX[7]-5\")", "2026-03-01T15:45:00+01:00"),
+        ("age(m.datetime(\"PID-7\")) > 40", "true"),
+        ("m.text(\"OBX[10]-5\")", "a|b"),
+        ("m.text(\"PID-11\")", "\"\""),
+        ("m.has(\"PID-11\")", "true"),
+        ("m.has(\"PID-12\")", "false"),
+        ("m.has(\"OBX[12]-5\")", "false"),
+        ("m.has(\"OBR\")", "true"),
+        ("m.has(\"ZZZ\")", "false"),
+        ("m.has(\"ORDER_OBSERVATION\")", "true"),
+        ("m.has(\"SPECIMEN\")", "false"),
+        ("m.all(\"PID-3.4\")", "N, M"),
+        ("m.all(\"OBX\").len()", "12"),
+        ("m.all(\"PV1\").len()", "0"),
+        ("m.groups(\"OBSERVATION\").len()", "12"),
+        ("m.groups(\"SPECIMEN\").len()", "0"),
+        ("m.sum(\"OBX-1\")", "78"),
+        ("m.sum(\"ZZZ-1\")", "0"),
+        ("m.groups(\"OBSERVATION\")[1].sum(\"OBX-5\")", "4.10"),
+    ] {
+        match evaluate_with(text, &values) {
+            Ok(value) => assert_eq!(value.to_string(), expected, "{text}"),
+            Err(error) => panic!("{text}: {} {}", error.code, error.text),
+        }
+    }
+    for (text, code, told) in [
+        ("m.text(\"PV1-3\")", "field.missing", "PV1-3 has no value"),
+        ("m.number(\"OBX[12]-5\")", "field.missing", "OBX[12]-5 has no value"),
+        ("m.number(\"OBX[3]-5\")", "field.invalid", "OBX[3]-5 is not a number"),
+        ("m.number(\"OBX[4]-5\")", "field.invalid", "OBX[4]-5 is not a number"),
+        ("m.number(\"OBX[5]-5\")", "field.invalid", "OBX[5]-5 is not a number"),
+        ("m.number(\"OBX[11]-5\")", "field.invalid", "OBX[11]-5 is not a number"),
+        ("m.date(\"PID-7\")", "field.invalid", "PID-7 tells no day"),
+        ("m.date(\"PID-5\")", "field.invalid", "PID-5 is not a date"),
+        ("m.time(\"OBX[8]-5\")", "field.invalid", "OBX[8]-5 has no time of day"),
+        ("m.sum(\"OBX-5\")", "field.invalid", "a value of OBX-5 is not a number"),
+        ("m.groups(\"BED\")", "rule.error", "has no group `BED`"),
+        ("m.has(\"BED2\")", "rule.error", "has no group `BED2`"),
+    ] {
+        let error = evaluate_with(text, &values).expect_err(text);
+        assert!(error.code == code && error.text.contains(told), "{text}: {} {}", error.code, error.text);
+    }
 }
 
 #[test]

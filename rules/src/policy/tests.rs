@@ -194,6 +194,40 @@ fn a_missing_value_makes_every_comparison_false() {
 }
 
 #[test]
+fn each_state_of_a_place_is_known_by_its_own_words_and_compares_as_nothing_but_a_value() {
+    const STATES: [&str; 5] = ["present", "blank", "absent", "deleted", "unreadable"];
+    let fires = |test: &str, segments: &str| {
+        let rules = format!("//@ rule: one\n//@ title: One\nif {test} {{ n = 1; }}\n");
+        let message = format!("MSH|^~\\&|L|||H|20261121\r{segments}");
+        !evaluate("n: { type: decimal, default: 0 }", &rules, &message).unwrap().fired.is_empty()
+    };
+    let ward = ["== \"ICU\"", "!= \"HDU\"", "in [\"ICU\", \"HDU\"]"].map(|test| format!("visit.ward {test}"));
+    let birth = ["< now", "!= date(\"1980-01-01\")", "> date(\"1900-01-01\")"]
+        .map(|test| format!("patient.birth_date {test}"));
+    for (term, tests, segments, states, compares) in [
+        ("visit.ward", &ward, "PV1|1|O|ICU", &["present"][..], true),
+        ("visit.ward", &ward, "PV1|1|O||x", &["blank"], false),
+        ("visit.ward", &ward, "PID|1", &["blank", "absent"], false),
+        ("visit.ward", &ward, "PV1|1|O|\"\"", &["blank", "deleted"], false),
+        ("patient.birth_date", &birth, "PID|1||7||||19790228", &["present"], true),
+        ("patient.birth_date", &birth, "PID|1||7||||1979", &["present"], true),
+        ("patient.birth_date", &birth, "PID|1||7||||00", &["present", "unreadable"], false),
+        ("patient.birth_date", &birth, "PID|1||7||||\"\"", &["blank", "deleted"], false),
+    ] {
+        for state in STATES {
+            assert_eq!(
+                fires(&format!("{state}({term})"), segments),
+                states.contains(&state),
+                "{state} {segments}"
+            );
+        }
+        for test in tests {
+            assert_eq!(fires(test, segments), compares, "{test} {segments}");
+        }
+    }
+}
+
+#[test]
 fn calculating_with_a_missing_value_is_an_error_with_its_place() {
     let rules = "//@ rule: one\n//@ title: One\nif true { n = observation.value + 1; }\n";
     let error = evaluate("n: { type: decimal, default: 0 }", rules, "MSH|^~\\&|L\rPID|1").unwrap_err();

@@ -143,6 +143,8 @@ fn bad_conditions_are_told_with_their_place() {
     for (from, to, expected) in [
         ("required if PV1-2 = I\n", "required when PV1-2 = I\n", "7:19 R67"),
         ("required if PV1-2 = I\n", "requird if PV1-2 = I\n", "7:10 R06"),
+        // A blank of several bytes behind the usage.
+        ("required if PV1-2 = I\n", "required\u{2029}when PV1-2 = I\n", "7:19 R67"),
         ("required if PV1-2 = I\n", "required if PV1-2 is there\n", "7:31 R67"),
         ("required if PV1-2 = I\n", "required if PV1-99 = I\n", "7:22 R67"),
         ("required if PV1-2 = I\n", "required if PV1-2 = I and ZZZ is present\n", "7:36 R67"),

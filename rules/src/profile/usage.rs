@@ -32,11 +32,11 @@ impl File<'_, '_> {
             self.problems.error("R06", node.span, format!("unknown word `{word}`")).help = Some(help);
             return None;
         };
-        let (first, then) = text.value.split_once(char::is_whitespace).unwrap_or((&text.value, ""));
+        let (_, then) = text.value.split_once(char::is_whitespace).unwrap_or((&text.value, ""));
         if then.trim().is_empty() {
             return Some(Asks::Always(usage));
         }
-        let at = first.len() + 1 + then.len() - then.trim_start().len();
+        let at = text.value.len() - then.trim_start().len();
         self.predicate(&text, at, usage).map(Asks::If)
     }
 
@@ -118,8 +118,9 @@ impl File<'_, '_> {
     fn inside(&self, text: &Spanned<String>, at: usize) -> Span {
         let span = text.span;
         let source = self.problems.text().get(span.start..span.end).unwrap_or_default();
-        let Some(before) = source.find(&text.value).map(|quote| &source[..quote + at.min(text.value.len())])
-        else {
+        let before =
+            source.find(&text.value).and_then(|quote| source.get(..quote + at.min(text.value.len())));
+        let Some(before) = before else {
             return span;
         };
         let skipped = before.chars().count() as u32;

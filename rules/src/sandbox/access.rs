@@ -12,7 +12,7 @@ use rhai::{Array, Dynamic, Engine, ImmutableString, Map};
 use rust_decimal::Decimal;
 
 use crate::moment::{Moment, Span};
-use crate::operand::Operand;
+use crate::operand::{Operand, parse_decimal};
 use crate::sandbox::compare::{Fallible, fail};
 use crate::sandbox::run::{current, note_path};
 use crate::term::{State, Term};
@@ -183,9 +183,9 @@ fn value_at(part: &Part, text: &str) -> Fallible<Place> {
 
 fn number_at(part: &Part, text: &str) -> Fallible<Decimal> {
     let place = value_at(part, text)?;
-    match place.text().trim().parse() {
-        Ok(number) => Ok(number),
-        Err(_) => fail("field.invalid", format!("{text} is not a number")),
+    match parse_decimal(place.text().trim()) {
+        Some(number) => Ok(number),
+        None => fail("field.invalid", format!("{text} is not a number")),
     }
 }
 
@@ -194,6 +194,41 @@ fn moment_at(part: &Part, text: &str) -> Fallible<Moment> {
     match Moment::parse(place.text()) {
         Some(moment) => Ok(moment),
         None => fail("field.invalid", format!("{text} is not a date")),
+    }
+}
+
+/// A day; a year or a month alone is none, and nobody makes one up.
+fn date_at(part: &Part, text: &str) -> Fallible<Moment> {
+    let moment = moment_at(part, text)?;
+    if moment.low.date() == moment.high.date() {
+        return Ok(Moment::day(moment.date()));
+    }
+    fail(
+        "field.invalid",
+        format!("{text} tells no day; read it with `datetime`, which knows years and months"),
+    )
+}
+
+/// A time of day: that of a TM value, or of a date with one.
+fn time_at(part: &Part, text: &str) -> Fallible<NaiveTime> {
+    let place = value_at(part, text)?;
+    let value = place.text().trim();
+    let digits = value.find(|c: char| !c.is_ascii_digit()).map_or(value, |end| &value[..end]);
+    let two = |from: usize| digits.get(from..from + 2).map_or(Some(0), |two| two.parse().ok());
+    let time = match digits.len() {
+        2 | 4 | 6 => match (two(0), two(2), two(4)) {
+            // A leap second counts as the one before it.
+            (Some(hour), Some(minute), Some(second)) => {
+                NaiveTime::from_hms_opt(hour, minute, if second == 60 { 59 } else { second })
+            }
+            _ => None,
+        },
+        10.. => Moment::parse(value).map(|moment| moment.low.time()),
+        _ => None,
+    };
+    match time {
+        Some(time) => Ok(time),
+        None => fail("field.invalid", format!("{text} has no time of day")),
     }
 }
 
@@ -208,23 +243,17 @@ pub(super) fn register(engine: &mut Engine) {
         value_at(part, &path).map(|place| place.text().to_owned())
     });
     engine.register_fn("number", |part: &mut Part, path: ImmutableString| number_at(part, &path));
-    engine.register_fn("date", |part: &mut Part, path: ImmutableString| {
-        moment_at(part, &path).map(|moment| Moment::day(moment.date()))
-    });
+    engine.register_fn("date", |part: &mut Part, path: ImmutableString| date_at(part, &path));
     engine.register_fn("datetime", |part: &mut Part, path: ImmutableString| moment_at(part, &path));
-    engine.register_fn("time", |part: &mut Part, path: ImmutableString| -> Fallible<NaiveTime> {
-        let place = value_at(part, &path)?;
-        let digits = place.text().get(..4).unwrap_or_default().to_owned();
-        match NaiveTime::parse_from_str(&digits, "%H%M") {
-            Ok(time) => Ok(time),
-            Err(_) => moment_at(part, &path).map(|moment| moment.low.time()),
-        }
-    });
+    engine.register_fn("time", |part: &mut Part, path: ImmutableString| time_at(part, &path));
     engine.register_fn("has", |part: &mut Part, path: ImmutableString| -> Fallible<bool> {
         if path.contains('-') {
             return Ok(place_at(part, &path)?.is_some());
         }
-        Ok(!part.segments_of(&path).is_empty())
+        if path.len() == 3 {
+            return Ok(!part.segments_of(&path).is_empty());
+        }
+        Ok(!groups(part, path)?.is_empty())
     });
     engine.register_fn("all", |part: &mut Part, path: ImmutableString| -> Fallible<Array> {
         if path.contains('-') {
@@ -239,7 +268,7 @@ pub(super) fn register(engine: &mut Engine) {
         for place in all_places(part, &path_of(&path)?)? {
             let text =
                 place.read_lock::<Place>().map(|place| place.text().trim().to_owned()).unwrap_or_default();
-            match text.parse::<Decimal>().ok().and_then(|number| total.checked_add(number)) {
+            match parse_decimal(&text).and_then(|number| total.checked_add(number)) {
                 Some(sum) => total = sum,
                 None => return fail("field.invalid", format!("a value of {path} is not a number")),
             }

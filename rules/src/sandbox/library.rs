@@ -4,6 +4,7 @@ use rhai::{Array, Dynamic, Engine, FnPtr, ImmutableString, NativeCallContext};
 use rust_decimal::Decimal;
 
 use crate::moment::{Age, Moment};
+use crate::operand::parse_decimal;
 use crate::sandbox::TEXT_BYTES_MAX;
 use crate::sandbox::compare::{Fallible, fail, operand};
 use crate::sandbox::run::current;
@@ -106,9 +107,9 @@ fn texts(engine: &mut Engine) {
     engine.register_fn("trimmed", |text: ImmutableString| ImmutableString::from(text.trim()));
     engine.register_fn("decimal", |value: Dynamic| -> Fallible<Decimal> {
         let text = operand(&value).map(|value| value.to_string()).unwrap_or_default();
-        match text.trim().parse() {
-            Ok(number) => Ok(number),
-            Err(_) => fail("field.invalid", "this is not a number"),
+        match parse_decimal(text.trim()) {
+            Some(number) => Ok(number),
+            None => fail("field.invalid", "this is not a number"),
         }
     });
     engine.register_fn("int", |value: Dynamic| -> Fallible<i64> {

@@ -6,7 +6,7 @@ use rhai::{Array, Dynamic, Engine, FnPtr, ImmutableString, NativeCallContext};
 
 use crate::codeset::{CodeSet, Mapped};
 use crate::moment::Moment;
-use crate::operand::{Op, Operand, fold};
+use crate::operand::{Op, Operand, fold, parse_decimal};
 use crate::sandbox::access::Place;
 use crate::sandbox::compare::{Fallible, compare, fail, operand};
 use crate::sandbox::run::{Surroundings, current, note};
@@ -257,9 +257,9 @@ fn states(engine: &mut Engine) {
             return term.number();
         }
         let text = operand(&value).map(|value| value.to_string()).unwrap_or_default();
-        match text.trim().parse() {
-            Ok(number) => Ok(number),
-            Err(_) => fail("field.missing", "there is no number here"),
+        match parse_decimal(text.trim()) {
+            Some(number) => Ok(number),
+            None => fail("field.missing", "there is no number here"),
         }
     });
     engine.register_fn("date", |text: ImmutableString| -> Fallible<Moment> {

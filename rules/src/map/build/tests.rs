@@ -9,15 +9,31 @@ const RESULT: &str = "MSH|^~\\&|LAB|N|E|H|20250314093000||ORU^R01^ORU_R01|E1|P|2
     PID|1||7^^^N^MR||Sample^Alex\rOBR|1|P1|F1|A^a^L\rOBX|1|NM|K^k^L||4.5\rNTE|1||one\rOBX|2|NM|N^n^L||140\r\
     OBR|2|P1|F2|B^b^L\rOBX|1|NM|G^g^L||90\r";
 
+/// Wards as the laboratory calls them, by what is done with a code that it does not know.
+fn wards(unmapped: &str) -> String {
+    format!(
+        "#@ codeset: wards\n#@ title: Wards\n#@ owner: tests\n#@ kind: crosswalk\n#@ unmapped: {unmapped}\n\
+         source,target,context,from,until\nW1,L01,,,\nW2,L02,,,2026-01-31\nW2,L22,,2026-02-01,\n\
+         W3,A03,adult,,\nW3,C03,child,,\n"
+    )
+}
+
 /// What a map with this body makes of a result: its segments, or what went wrong.
 fn made(body: &str) -> Result<Vec<String>, String> {
+    made_with(body, &wards("error"), RESULT)
+}
+
+fn made_with(body: &str, wards: &str, message: &str) -> Result<Vec<String>, String> {
     let text = format!(
         "//@ map: again\n//@ title: Again\n//@ owner: tests\n//@ in: {{ oru: message ORU_R01 }}\n\
          //@ out: {{ structure: ORU_R01, version: \"2.5.1\" }}\n//@ start: empty\n{body}\n"
     );
-    let files = Files::from([("maps/again.rhai".to_owned(), Arc::from(text.as_bytes()))]);
+    let files = Files::from([
+        ("maps/again.rhai".to_owned(), Arc::from(text.as_bytes())),
+        ("codesets/wards.csv".to_owned(), Arc::from(wards.as_bytes())),
+    ]);
     let book = RuleBook::load(&Files::new(), &files).map_err(|found| format!("{found:?}"))?;
-    let message = Message::parse(RESULT).expect("a message");
+    let message = Message::parse(message).expect("a message");
     let inputs = [("oru".to_owned(), Value::Message(MessageValue { id: None, message: Some(message) }))];
     let now = chrono::DateTime::parse_from_rfc3339("2026-03-01T10:00:00Z").expect("a time");
     let run = Run { now, trace: TraceLevel::Fired };
@@ -59,4 +75,33 @@ fn what_the_structure_does_not_have_is_refused_by_name() {
         let error = made(body).unwrap_err();
         assert!(error.contains(expected), "{body}: {error}");
     }
+}
+
+#[test]
+fn codes_of_a_site_become_those_of_another_and_states_stay_what_they_are() {
+    let visit = |ward: &str| RESULT.replace("\rOBR|1", &format!("\rPV1|1|I|{ward}\rOBR|1"));
+    let body = "out[\"PID-1\"] = 1; out[\"PV1-3.1\"] = code(\"wards\", oru[\"PV1-3.1\"]);";
+    for (unmapped, ward, expected) in [
+        ("error", "W1^2", Ok("PV1|||L01")),
+        ("error", "W2", Ok("PV1|||L22")),
+        ("error", "\"\"", Ok("PV1|||\"\"")),
+        ("error", "", Ok("")),
+        ("error", "W9", Err("`W9` of PV1-3.1 is not in `wards`")),
+        ("error", "w1", Err("`w1` of PV1-3.1")),
+        ("error", "W3", Err("`W3` of PV1-3.1")),
+        ("keep", "W9", Ok("PV1|||W9")),
+        ("empty", "W9", Ok("")),
+        ("default\n#@ default: L00", "W9", Ok("PV1|||L00")),
+    ] {
+        let found = made_with(body, &wards(unmapped), &visit(ward));
+        match (found, expected) {
+            (Ok(segments), Ok(line)) => {
+                assert_eq!(segments.get(1).map_or("", |it| it), line, "{unmapped} {ward}")
+            }
+            (Err(error), Err(told)) => assert!(error.contains(told), "{unmapped} {ward}: {error}"),
+            (found, _) => panic!("{unmapped} {ward}: {found:?}"),
+        }
+    }
+    let asked = body.replace("oru[\"PV1-3.1\"])", "oru[\"PV1-3.1\"], \"child\")");
+    assert_eq!(made_with(&asked, &wards("error"), &visit("W3")).unwrap()[1], "PV1|||C03");
 }
