@@ -40,12 +40,24 @@ pub fn message(data: &[u8]) {
     let hidden = Deidentifier::new(key, Rules::default()).message(&message).expect("a message stays one");
     assert!(hidden.segment_count() <= message.segment_count());
     if let Ok(xml) = to_xml(&message) {
-        match from_xml(xml.as_bytes()) {
-            Ok(back) => assert_eq!(to_xml(&back).expect("and written again"), xml),
-            // Some bytes of ISO 2022 are read, and no encoder writes them: refused by name, never changed.
-            Err(XmlError::Unmappable { .. }) if message.bytes().contains(&0x1b) || !data.is_ascii() => {}
-            Err(error) => panic!("our own XML is not read: {error}"),
+        same_from_xml(&message, &xml);
+    }
+}
+
+/// Our own XML becomes a message that gives the same XML.
+fn same_from_xml(message: &Message, xml: &str) {
+    // Where the character set was a guess, another one may be guessed for the text of the document.
+    let is_clear = message.findings().iter().all(|finding| finding.class != Class::Charset);
+    let is_ascii = message.bytes().is_ascii() && !message.bytes().contains(&0x1b);
+    match from_xml(xml.as_bytes()) {
+        Ok(back) => {
+            let again = to_xml(&back).expect("and written again");
+            assert!(!is_clear || again == xml, "{again}\n{xml}");
         }
+        // Some bytes of ISO 2022 are read, and no encoder writes them: refused by name, never changed.
+        Err(XmlError::Unmappable { .. }) if !is_ascii => {}
+        Err(XmlError::Shape { place, .. }) if !is_ascii && place == "MSH-18" => {}
+        Err(error) => panic!("our own XML is not read: {error}"),
     }
 }
 

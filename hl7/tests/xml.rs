@@ -232,6 +232,29 @@ fn what_has_no_place_in_a_message_is_refused_by_name() {
     assert!(from_xml(b"<A/>").is_err());
 }
 
+/// All were found by mutations: the document said more, or other things, than the message that it becomes.
+#[test]
+fn what_escapes_alone_say_is_left_out_and_never_names_the_document() {
+    let switched =
+        Message::parse(b"MSH|^~\\&|A||||20250314093\xF200||ADT^\\C2842\\_A01|1|P|2.5\rPID|1\r".as_slice())
+            .unwrap();
+    let lone = Message::parse(
+        b"MSH|^~\\&|A||||||ADT^A01|1|P|2.5||||||~ISO IR87\rZZZ|\x1B(B^\x1B$BB@\x1B(B|\x1B(B|\x1B(B&x\r"
+            .as_slice(),
+    )
+    .unwrap();
+    let control = Message::parse("MSH|^~\\&|A||||||ADT^A01\u{b}^ADT_A01|1|P|2.5\rPID|1\r").unwrap();
+    for (message, root) in [(switched, "<UNKNOWN "), (control, "<UNKNOWN "), (lone, "<ADT_A01 ")] {
+        let xml = to_xml(&message).unwrap();
+        assert!(xml.contains(root), "{xml}");
+        assert_eq!(to_xml(&from_xml(xml.as_bytes()).unwrap()).unwrap(), xml);
+        assert!(
+            !xml.replace("/></", "").contains("></"),
+            "nothing is said by an element without text: {xml}"
+        );
+    }
+}
+
 #[test]
 fn layout_means_nothing_and_references_do() {
     let xml = document(

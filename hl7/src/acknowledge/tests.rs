@@ -58,6 +58,16 @@ fn the_sender_reads_its_own_delimiters_charset_and_control_id() {
 }
 
 #[test]
+fn a_control_id_that_ends_like_a_line_is_given_back_whole() {
+    for control_id in ["42\n", "42\u{1c}", "42\u{1a}"] {
+        let text = format!("MSH|^~\\&|LAB||||20260301||ADT^A01|{control_id}|P|2.5\rPID|1\r");
+        let message = Message::parse(text).unwrap();
+        let answer = acknowledge(&message, &AckRequest::new(AckCode::AA, "7", now()));
+        assert_eq!(answer.find("MSA", 1).unwrap().field(2).raw(), Some(control_id.as_bytes()));
+    }
+}
+
+#[test]
 fn an_application_answer_of_enhanced_mode_asks_for_no_answer_itself() {
     let mut request = AckRequest::new(AckCode::AA, "7", now());
     request.mode = AckMode::Enhanced;

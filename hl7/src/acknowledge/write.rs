@@ -92,6 +92,15 @@ impl Writer {
             self.field("");
             self.raw_field(charset);
         }
+        self.end();
+    }
+
+    /// Ends a segment. What the sender wrote may end with a byte that a reader would take for a part of the line end or
+    /// for padding; a separator keeps it where it is.
+    fn end(&mut self) {
+        if matches!(self.bytes.last(), Some(b'\n' | 0x1C | 0x1A | 0)) {
+            self.bytes.push(self.delimiters.field);
+        }
         self.bytes.push(b'\r');
     }
 
@@ -163,7 +172,7 @@ impl Writer {
             self.bytes.push(self.delimiters.field);
             self.coded(finding.code, self.delimiters.component);
         }
-        self.bytes.push(b'\r');
+        self.end();
     }
 
     pub(super) fn errors(&mut self, version: &str, request: &AckRequest) {

@@ -279,8 +279,15 @@ impl<R: BufRead> Reader<R> {
                 )));
             }
         }
-        let bytes = encode(&text, &header.plain(18))?;
-        Ok(Message::parse(bytes)?)
+        let message = Message::parse(encode(&text, &header.plain(18))?)?;
+        if crate::WideForm::detect(message.bytes()).is_none()
+            && message.charset().decode(message.bytes()).as_deref() != Some(&text)
+        {
+            let reason =
+                "the text of the document does not read the same in the character set that is named here";
+            return Err(XmlError::Shape { place: "MSH-18".to_owned(), reason });
+        }
+        Ok(message)
     }
 
     fn write_envelope(&mut self, line: &Line) -> Result<Part, XmlError> {

@@ -108,7 +108,7 @@ impl Writer {
         let space = if self.several { String::new() } else { format!(" xmlns=\"{NAMESPACE}\"") };
         self.line(&format!("<{root}{space}>"));
         self.depth += 1;
-        let groups = validate::groups(message);
+        let groups = if has_plain_type(message) { validate::groups(message) } else { Vec::new() };
         let mut open: Vec<(usize, String)> = Vec::new();
         let mut next = 0;
         for segment in message.segments() {
@@ -225,7 +225,7 @@ impl Writer {
             return self.leaf(outer.name(), number, |out| place.write(out, leaves[0]));
         }
         self.open(outer.name(), Some(number));
-        for (index, leaf) in leaves.iter().enumerate().filter(|(_, leaf)| !leaf.is_empty()) {
+        for (index, leaf) in leaves.iter().enumerate().filter(|(_, leaf)| !place.says_nothing(leaf)) {
             let inner = kind.component(place.version, index + 1);
             if inner.is_composite() {
                 // The schemas nest once more; ER7 has no level for it, so it is the first part.
@@ -323,8 +323,18 @@ fn check_separators(segment: &Segment<'_>) -> Result<(), XmlError> {
     if same { Ok(()) } else { Err(XmlError::Shape { place: format!("{id}-2"), reason }) }
 }
 
+/// Whether MSH-9 stands there in printable ASCII without escapes. What others mean can depend on the character set,
+/// which XML does not keep where the message declares none.
+fn has_plain_type(message: &Message) -> bool {
+    let kind = message.segment(0).and_then(|header| header.field(9).raw()).unwrap_or_default();
+    kind.iter().all(|byte| matches!(byte, 0x20..=0x7E) && Some(*byte) != message.delimiters().escape)
+}
+
 /// The name of the structure, or one made from MSH-9 when the version has none.
 fn root_name(message: &Message) -> String {
+    if !has_plain_type(message) {
+        return "UNKNOWN".to_owned();
+    }
     let header = message.head();
     let version = Version::nearest(&header.version);
     if let Some(structure) = validate::structure_in(version, message) {
@@ -357,6 +367,9 @@ fn escaped(out: &mut String, text: &str) {
     }
 }
 
+/// What begins an escape of ISO 2022.
+const ESC: u8 = 0x1B;
+
 /// Components or subcomponents of one value.
 type Parts<'m> = SmallVec<[&'m [u8]; 16]>;
 
@@ -371,13 +384,20 @@ impl Place<'_, '_> {
     /// Whether nothing but separators of subcomponents stands here.
     fn is_blank(&self, component: &[u8]) -> bool {
         component.iter().all(|byte| Some(*byte) == self.reading.delimiters.subcomponent)
+            || (component.contains(&ESC) && self.leaves(component).is_empty())
+    }
+
+    /// Whether a leaf has no text: no bytes, or escapes of ISO 2022 alone.
+    fn says_nothing(&self, leaf: &[u8]) -> bool {
+        let is_empty = |text: std::borrow::Cow<'_, str>| text.is_empty();
+        leaf.is_empty() || (leaf.contains(&ESC) && self.reading.charset.decode(leaf).is_some_and(is_empty))
     }
 
     /// The subcomponents; what is empty at the end is left out.
     fn leaves<'r>(&self, component: &'r [u8]) -> Parts<'r> {
         let mut leaves: Parts<'r> =
             Split::new(Some(component), self.reading.delimiters.subcomponent, self.reading).collect();
-        while leaves.last().is_some_and(|leaf| leaf.is_empty()) {
+        while leaves.last().is_some_and(|leaf| self.says_nothing(leaf)) {
             leaves.pop();
         }
         leaves
