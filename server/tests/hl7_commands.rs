@@ -298,3 +298,53 @@ fn nobody_there_ends_with_4() {
     let ended = run(&["send", "--to", &address, "-"], ADMIT);
     assert!(ended.code == 4 && ended.err.contains("could not connect"), "{}", ended.err);
 }
+
+#[test]
+fn what_is_asked_wrongly_is_told_with_its_place_and_what_to_write() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let profile = folder.path().join("ward.yaml");
+    std::fs::write(&profile, "profile: ward\ntitle: Ward\nplaces:\n  PID8: required\n").expect("written");
+    let profile = profile.to_str().expect("text");
+    for (arguments, code, told) in [
+        (&["get", "-", "PID3"][..], 2, "a field number follow"),
+        (&["get", "-", "BED.PID-3"], 1, "structure ADT_A01 has no group BED"),
+        (&["get", "gone.hl7", "PID-3"], 2, "could not read gone.hl7: No such file"),
+        (&["validate", "--profile", "gone.yaml", "-"], 2, "could not read gone.yaml: No such file"),
+        (&["validate", "--profile", profile, "-"], 2, "ward.yaml:4:3"),
+        (&["validate", "--level", "profile", "-"], 2, "needs `--profile FILE`"),
+        (&["send", "--to", "laboratory", "-"], 2, "as in 127.0.0.1:2575"),
+        (&["send", "--to", "127.0.0.1:1", "gone.hl7"], 2, "could not read gone.hl7"),
+        (&["ack", "--code", "OK", "-"], 2, "one of AA AE AR CA CE CR"),
+        (&["deid", "--rule", "PID-5=hide", "-"], 2, "keep, id, name, text, date or drop"),
+        (&["diff", "-", "gone.hl7"], 2, "could not read gone.hl7"),
+    ] {
+        let ended = run(arguments, ADMIT);
+        assert!(
+            ended.code == code && ended.err.contains(told),
+            "{arguments:?}: {} {}",
+            ended.code,
+            ended.err
+        );
+    }
+    for command in [&["parse", "-"][..], &["convert", "--to", "xml", "-"], &["convert", "--to", "er7", "-"]] {
+        let ended = run(command, "no message\r");
+        assert_eq!(ended.code, 1, "{command:?}");
+        assert!(ended.err.contains("the message does not begin with MSH"), "{command:?}: {}", ended.err);
+        assert!(!ended.err.contains("XML"), "{}", ended.err);
+    }
+    assert!(run(&["validate", "--help"], "").out.contains(r#"{"findings":[{"path""#));
+}
+
+#[test]
+fn a_profile_is_named_with_its_revision_beside_what_it_asks() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let profile = folder.path().join("ward.yaml");
+    let text =
+        "profile: ward\ntitle: Ward\nrevision: \"3\"\nplaces:\n  PV1-3: required\n  PID-19: forbidden\n";
+    std::fs::write(&profile, text).expect("written");
+    let arguments = ["validate", "--profile", profile.to_str().expect("text"), "-"];
+    let ended = run(&arguments, ADMIT);
+    assert_eq!(ended.code, 1);
+    assert!(ended.out.contains("error 101 PV1-3") && ended.out.contains("ward, revision 3"), "{}", ended.out);
+    assert_eq!(ended.err, "1 message, 1 not valid: 1 error, 0 warnings\n");
+}

@@ -55,6 +55,15 @@ impl GroupPath {
     }
 }
 
+impl GroupPath {
+    /// The first group named here that the structure of the message does not have, whatever the message holds; none
+    /// also when the structure is not known.
+    pub fn unknown_group(&self, message: &Message) -> Option<&str> {
+        let is_unknown = |step: &&Step| validate::has_group(message, &step.name) == Some(false);
+        self.groups.iter().find(is_unknown).map(|step| step.name.as_str())
+    }
+}
+
 impl FromStr for GroupPath {
     type Err = PathError;
 

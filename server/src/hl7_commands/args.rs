@@ -76,7 +76,7 @@ pub(crate) struct Get {
 
 Codes are those of HL7 table 0357. --json prints one object a message.")]
 pub(crate) struct Validate {
-    /// One JSON object a message: {\"findings\":[{\"path\",\"code\",\"severity\",\"text\"}]}.
+    /// One JSON object a message: {"findings":[{"path","code","severity","text"}]}.
     #[arg(long)]
     pub(crate) json: bool,
     /// How deep to look; with a profile `profile`, else `standard`.
@@ -280,7 +280,7 @@ Each message waits for the answer whose MSA-2 is its MSH-10. One that asks for n
 acknowledgment are not waited for. A summary of the answers goes to standard error.")]
 pub(crate) struct Send {
     /// Where to: HOST:PORT.
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = host_and_port)]
     pub(crate) to: String,
     /// Messages a second at most.
     #[arg(long, value_name = "NUMBER", value_parser = positive)]
@@ -312,6 +312,15 @@ pub(crate) struct Send {
     /// Files to send; `-` is standard input.
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
+}
+
+fn host_and_port(text: &str) -> Result<String, String> {
+    match text.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0) => {
+            Ok(text.to_owned())
+        }
+        _ => Err("write a host and a port, as in 127.0.0.1:2575".to_owned()),
+    }
 }
 
 fn positive(text: &str) -> Result<f64, String> {

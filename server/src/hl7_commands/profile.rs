@@ -33,6 +33,7 @@ pub(super) fn validation(options: &Validate) -> anyhow::Result<Validation> {
 fn read(file: &Path) -> anyhow::Result<Arc<Profile>> {
     let name_of = |path: &Path| Some(path.file_name()?.to_str()?.strip_suffix(".yaml")?.to_owned());
     let name = name_of(file).with_context(|| format!("{} is not a .yaml file", file.display()))?;
+    std::fs::metadata(file).with_context(|| format!("could not read {}", file.display()))?;
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut files = BTreeMap::new();
     for entry in std::fs::read_dir(folder).with_context(|| format!("could not read {}", folder.display()))? {
@@ -42,13 +43,15 @@ fn read(file: &Path) -> anyhow::Result<Arc<Profile>> {
             files.insert(name, text.with_context(|| format!("could not read {}", path.display()))?);
         }
     }
-    let (mut profiles, found) = orderly_rules::profile::read_all(&files);
-    match profiles.remove(&name) {
-        Some(profile) => Ok(profile),
-        None if found.is_empty() => bail!("could not read {}", file.display()),
-        None => {
-            let told: Vec<String> = found.iter().map(ToString::to_string).collect();
-            bail!("the profile has mistakes\n{}", told.join("\n"))
-        }
+    let (mut profiles, mut found) = orderly_rules::profile::read_all(&files);
+    if let Some(profile) = profiles.remove(&name) {
+        return Ok(profile);
     }
+    for one in &mut found {
+        // Named as the person knows the file, not as a site does.
+        let own = folder.join(one.file.rsplit('/').next().unwrap_or_default());
+        one.file = own.strip_prefix("./").unwrap_or(&own).display().to_string();
+    }
+    let told: Vec<String> = found.iter().map(ToString::to_string).collect();
+    bail!("the profile has mistakes\n{}", told.join("\n"))
 }

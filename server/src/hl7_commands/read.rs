@@ -95,6 +95,10 @@ pub(super) fn get(options: &Get, out: &mut impl Write) -> anyhow::Result<Outcome
             }
         };
         for path in &options.paths {
+            if let Some(group) = path.unknown_group(&message) {
+                eprintln!("{name}: structure {} has no group {group}", shown(&message.structure()));
+                outcome = Outcome::Negative;
+            }
             let value = path.resolve(&message).map_or(Value::Absent, |path| message.get(&path));
             if options.json {
                 writeln!(out, "{}", json::value_line(&value))?;
@@ -142,7 +146,9 @@ pub(super) fn check(options: &Validate, out: &mut impl Write) -> anyhow::Result<
         }
     }
     if !options.json {
-        eprintln!("{messages} messages, {refused} not valid: {errors} errors, {warnings} warnings");
+        let many = |number: u64, word: &str| format!("{number} {word}{}", if number == 1 { "" } else { "s" });
+        let (messages, errors) = (many(messages, "message"), many(errors, "error"));
+        eprintln!("{messages}, {refused} not valid: {errors}, {}", many(warnings, "warning"));
     }
     Ok(if refused > 0 { Outcome::Negative } else { Outcome::Fine })
 }
@@ -154,5 +160,7 @@ fn line(finding: &Finding) -> String {
         Severity::Information => "note",
     };
     let place = if finding.path.is_empty() { String::new() } else { format!(" {}", finding.path) };
-    format!("{severity} {}{place}: {}", finding.code, finding.text)
+    let asked_by =
+        finding.profile.as_ref().map_or_else(String::new, |profile| format!(" (profile {profile})"));
+    format!("{severity} {}{place}: {}{asked_by}", finding.code, finding.text)
 }

@@ -22,6 +22,10 @@ pub(super) async fn send(options: &Send, out: &mut impl Write) -> anyhow::Result
         options.repeat <= 1 || options.files.iter().all(|file| file != std::path::Path::new("-")),
         "standard input can be read once only: name files to send them several times"
     );
+    for file in options.files.iter().filter(|file| *file != std::path::Path::new("-")) {
+        // Before anything is sent: half of what was asked for is worse than nothing.
+        std::fs::metadata(file).with_context(|| format!("could not read {}", file.display()))?;
+    }
     let stream = match TcpStream::connect(&options.to).await {
         Ok(stream) => stream,
         Err(error) => {

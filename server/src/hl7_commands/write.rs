@@ -71,7 +71,9 @@ fn to_xml(input: Input, out: &mut impl Write) -> anyhow::Result<Outcome> {
             }
             Entry::Unreadable(error, _) => {
                 number += 1;
-                Err(error.into())
+                eprintln!("could not read message {number}: {error}");
+                outcome = Outcome::Negative;
+                continue;
             }
         };
         if let Err(error) = written {
