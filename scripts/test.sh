@@ -5,7 +5,11 @@ cd "$(dirname "$0")/.."
 
 bin=${ORDERLY_PG_BIN:-$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -n 1)}
 [ -n "$bin" ] || bin=$(dirname "$(command -v initdb)")
-place=$(mktemp -d /tmp/orderly-test.XXXXXX)
+# In memory where there is room for it: the tests make hundreds of databases. Those that are about disks make their own.
+base=/tmp
+room=$(df --output=avail -k /dev/shm 2>/dev/null | tail -n 1)
+[ "${room:-0}" -gt $((8 << 20)) ] && base=/dev/shm
+place=$(mktemp -d "$base/orderly-test.XXXXXX")
 chmod 755 "$place"
 as_postgres=()
 if [ "$(id -u)" -eq 0 ]; then
