@@ -48,15 +48,20 @@ async fn act(site: &Site, what: Control) -> Controlled {
     control(site.engine.store(), &site.engine.current(), "out", what, who).await.unwrap()
 }
 
+/// Messages that the port `out` has collected, in open and closed batches.
+const OUT: &str = "SELECT count(*) FROM collector_item i JOIN collector c ON c.id = i.collector
+                     JOIN subscriber s ON s.id = c.subscriber WHERE s.name = 'out'";
+/// The same of the port `beside`.
+const BESIDE: &str = "SELECT count(*) FROM collector_item i JOIN collector c ON c.id = i.collector
+                        JOIN subscriber s ON s.id = c.subscriber WHERE s.name = 'beside'";
+
 /// Sends messages and waits until the port beside has collected as many as came in all.
 async fn send(site: &Site, numbers: &[&str], all: i64) {
     let mut sender = site.sender().await;
     for number in numbers {
         sender.send(&adt(number)).await;
     }
-    let beside = "SELECT count(*) FROM collector_item i JOIN collector c ON c.id = i.collector
-                    JOIN subscriber s ON s.id = c.subscriber WHERE s.name = 'beside'";
-    site.until(beside, all).await;
+    site.until(BESIDE, all).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -64,9 +69,7 @@ async fn an_open_batch_leaves_when_an_operator_says_so() {
     let site = Site::start(&site("count: 100", "")).await;
     assert_eq!(act(&site, Control::SendNow(None)).await, Controlled::NothingOpen);
     send(&site, &["1", "2"], 2).await;
-    let ours = "SELECT count(*) FROM collector_item i JOIN collector c ON c.id = i.collector
-                  JOIN subscriber s ON s.id = c.subscriber WHERE s.name = 'out'";
-    site.until(ours, 2).await;
+    site.until(OUT, 2).await;
     let pool = site.engine.store().pool();
     let open = batches::open(pool).await.unwrap();
     let ours = open.iter().find(|open| open.port == "out").unwrap();
@@ -89,6 +92,7 @@ async fn an_open_batch_leaves_when_an_operator_says_so() {
     assert_eq!(site.count("SELECT count(*) FROM tracking WHERE kind = 16").await, 1);
     // What comes now is the beginning of the next one.
     send(&site, &["3"], 3).await;
+    site.until(OUT, 3).await;
     assert_eq!(batches::items(pool, ours.id, 0, false, 10).await.unwrap().len(), 2);
     assert_eq!(batches::open(pool).await.unwrap().iter().filter(|open| open.port == "out").count(), 1);
     other.stop().await;
@@ -100,6 +104,7 @@ async fn what_is_stopped_and_held_collects_and_closes_nothing_until_it_is_starte
     let clock = Clock::manual("2026-11-20T12:00:00Z".parse().unwrap());
     let site = Site::start_at(&site("count: 3, oldest: 1h", ""), clock.clone()).await;
     send(&site, &["1", "2"], 2).await;
+    site.until(OUT, 2).await;
     assert_eq!(act(&site, Control::StopAndHold(0)).await, Controlled::Done(0));
     assert_eq!(act(&site, Control::StopAndHold(0)).await, Controlled::Changed, "somebody else was faster");
     // Neither its count nor its time closes it.
@@ -128,6 +133,7 @@ async fn what_is_stopped_and_released_leaves_once_and_then_waits() {
     let mut sender = site.sender().await;
     sender.send(&adt("x").replace("|ORD|", "|LAB|")).await;
     send(&site, &["1"], 2).await;
+    site.until(OUT, 2).await;
     assert_eq!(act(&site, Control::StopAndRelease(0)).await, Controlled::Done(2), "one of each group");
     site.until_files("out", 2).await;
     send(&site, &["2"], 3).await;
