@@ -29,12 +29,12 @@ fn what_is_kept_of_queries_is_of_queries_that_are_asked() {
 
 /// All Rust files below a folder, one behind the other.
 fn read(folder: &Path, all: &mut String) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
+    for entry in std::fs::read_dir(folder).expect("the folder is there") {
+        let path = entry.expect("the folder can be read").path();
         if path.is_dir() {
             read(&path, all);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
-            all.push_str(&std::fs::read_to_string(&path).unwrap());
+            all.push_str(&std::fs::read_to_string(&path).expect("a source file is text"));
         }
     }
 }
