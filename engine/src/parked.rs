@@ -7,7 +7,7 @@
 use chrono::{DateTime, Utc};
 
 use crate::ids::{InstanceId, MessageId, ParkedId};
-use crate::store::{Error, Tx};
+use crate::store::{Error, Store, Tx};
 use crate::tracking::{self, Detail, Entry};
 use crate::work::{Detail as WorkDetail, Kind, NewWork};
 
@@ -252,4 +252,35 @@ async fn note(
     entry.subscriber = subscriber;
     entry.person = Some(person.to_owned());
     tracking::record(tx, &[entry]).await
+}
+
+/// Shows stored messages that no subscriber holds to a person, for one reason (stable code, sentence), and tells of it.
+///
+/// # Errors
+///
+/// Fails when the database does.
+pub(crate) async fn show(
+    tx: &mut Tx,
+    store: &Store,
+    messages: &[i64],
+    (code, text): (&str, &str),
+) -> Result<(), Error> {
+    let ids: Vec<i64> = messages.iter().map(|_| store.ids().next_id()).collect();
+    sqlx::query!(
+        "INSERT INTO parked (id, kind, subject, key, state, first_at, code, reason)
+         SELECT u.id, 1, u.message, 0, 2, $3, $4, $5
+           FROM unnest($1::bigint[], $2::bigint[]) AS u(id, message)",
+        &ids,
+        messages,
+        store.clock().now(),
+        code,
+        text
+    )
+    .execute(tx.connection())
+    .await?;
+    let detail = || Detail::Cause { code: code.to_owned(), text: text.to_owned(), sha256: None };
+    let entry =
+        |message: &i64| Entry::new(tracking::Kind::SuspendedAtDoor, 0, detail()).about(MessageId(*message));
+    let entries: Vec<Entry> = messages.iter().map(entry).collect();
+    tracking::record(tx, &entries).await
 }

@@ -61,8 +61,6 @@ pub struct RetentionClass {
     pub tracking: Duration,
     /// Tasks.
     pub tasks: Duration,
-    /// After which suspended work is reported again.
-    pub suspended_alert: Duration,
 }
 
 #[cfg(test)]
@@ -78,7 +76,6 @@ mod tests {
             bodies: kept,
             tracking: kept * 2,
             tasks: kept,
-            suspended_alert: kept,
         }
     }
 

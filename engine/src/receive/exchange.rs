@@ -10,7 +10,6 @@ use crate::crash_point::Point as _;
 use crate::directory::SubscriberKind;
 use crate::message_box::Asked;
 use crate::message_box::subscription::send_route;
-use crate::tracking::{self, Entry, Kind};
 use chrono::TimeDelta;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -436,29 +435,8 @@ impl Receiver {
         if left.is_empty() && forgotten.rows_affected() == 0 {
             return tx.rollback().await;
         }
-        let text = "its asker hung up; it reads it when it asks again";
-        let ids: Vec<i64> = left.iter().map(|_| self.store.ids().next_id()).collect();
-        sqlx::query!(
-            "INSERT INTO parked (id, kind, subject, key, state, first_at, code, reason)
-             SELECT u.id, 1, u.message, 0, 2, $3, $4, $5
-               FROM unnest($1::bigint[], $2::bigint[]) AS u(id, message)",
-            &ids,
-            &left,
-            now,
-            ASKER_GONE,
-            text
-        )
-        .execute(tx.connection())
-        .await?;
-        let entries: Vec<Entry> = left
-            .iter()
-            .map(|response| {
-                let detail =
-                    Detail::Cause { code: ASKER_GONE.to_owned(), text: text.to_owned(), sha256: None };
-                Entry::new(Kind::SuspendedAtDoor, 0, detail).about(MessageId(*response))
-            })
-            .collect();
-        tracking::record(&mut tx, &entries).await?;
+        let why = (ASKER_GONE, "its asker hung up; it reads it when it asks again");
+        parked::show(&mut tx, &self.store, &left, why).await?;
         tx.commit().await
     }
 }

@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::message_box::{Continued, KeptFragment, SettledRows};
-use crate::tracking::{self, Entry, Kind};
 use chrono::TimeDelta;
 use orderly_hl7::ParseOptions;
 use orderly_hl7::continuation::{self, Fragment};
@@ -117,29 +116,11 @@ pub(crate) async fn give_up_old(store: &Store) -> Result<(), crate::store::Error
         sqlx::query_scalar!("DELETE FROM fragment WHERE opened_at < $1 RETURNING messages", now - WAITS_FOR)
             .fetch_all(tx.connection())
             .await?;
-    let (mut parked, mut messages, mut entries) = (Vec::new(), Vec::new(), Vec::new());
-    let (code, text) = ("fragment.incomplete", "the next part of this message did not come within an hour");
-    for newest in old.iter().filter_map(|messages| messages.last()) {
-        parked.push(store.ids().next_id());
-        messages.push(*newest);
-        let detail = Detail::Cause { code: code.to_owned(), text: text.to_owned(), sha256: None };
-        entries.push(Entry::new(Kind::SuspendedAtDoor, 0, detail).about(MessageId(*newest)));
-    }
-    if messages.is_empty() {
+    let newest: Vec<i64> = old.iter().filter_map(|messages| messages.last().copied()).collect();
+    if newest.is_empty() {
         return tx.rollback().await;
     }
-    sqlx::query!(
-        "INSERT INTO parked (id, kind, subject, key, state, first_at, code, reason)
-         SELECT u.id, 1, u.message, 0, 2, $3, $4, $5
-           FROM unnest($1::bigint[], $2::bigint[]) AS u(id, message)",
-        &parked,
-        &messages,
-        now,
-        code,
-        text
-    )
-    .execute(tx.connection())
-    .await?;
-    tracking::record(&mut tx, &entries).await?;
+    let why = ("fragment.incomplete", "the next part of this message did not come within an hour");
+    parked::show(&mut tx, store, &newest, why).await?;
     tx.commit().await
 }

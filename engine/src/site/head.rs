@@ -131,7 +131,6 @@ fn one_class(name: &str) -> Retention {
         bodies: 365 * DAY,
         tracking: 3_650 * DAY,
         tasks: 5_475 * DAY,
-        suspended_alert: 30 * DAY,
     };
     Retention { default: name.to_owned(), classes: IndexMap::from([(name.to_owned(), class)]) }
 }
@@ -142,7 +141,7 @@ fn retention_class(
     object: &Object<'_, '_>,
 ) -> RetentionClass {
     let mut class = one_class(name).classes.swap_remove(name).expect("one_class makes that class");
-    object.refuse(&["archive"]);
+    object.refuse(&["archive", "suspended_alert"]);
     object.set_text("title", &mut class.title);
     class.filter = object.get("filter").and_then(|node| filters.read(sheet, node));
     if let Some(bodies) = object.require_duration("bodies") {
@@ -154,7 +153,6 @@ fn retention_class(
     }
     object.set_duration("tracking", &mut class.tracking);
     object.set_duration("tasks", &mut class.tasks);
-    object.set_duration("suspended_alert", &mut class.suspended_alert);
     object.finish();
     if class.bodies > class.tracking {
         let place = object.get("bodies").map_or(object.span(), |node| node.span);

@@ -256,6 +256,7 @@ fn what_is_not_built_yet_is_refused_by_name() {
         ("rota", "teams:\n  aa: { title: A, roles: [], rota: {} }\n".to_owned()),
         ("silent", "alerts:\n  team: aa\n  rules: { aa: { when: { silent: { usual: true } } } }\nteams:\n  aa: { title: A, roles: [] }\n".to_owned()),
         ("archive", "retention:\n  default: aa\n  classes: { aa: { bodies: 1d, archive: x } }\n".to_owned()),
+        ("suspended_alert", "retention:\n  default: aa\n  classes: { aa: { bodies: 1d, suspended_alert: 1d } }\n".to_owned()),
         ("anchor", "tracking:\n  anchor: { every: 1m }\n".to_owned()),
         ("delimiters", "parties:\n  aa: { outbound: { delimiters: {} } }\n".to_owned()),
     ];

@@ -65,7 +65,6 @@ alerts:
         bodies: 30 * DAY,
         tracking: 60 * DAY,
         tasks: 100 * DAY,
-        suspended_alert: DAY,
     };
     let rules = Retention { default: class.name.clone(), classes: [(class.name.clone(), class)].into() };
     let archive = tempfile::tempdir().unwrap();

@@ -26,7 +26,6 @@ fn class(bodies: u32, tracking: u32) -> Retention {
         bodies: bodies * DAY,
         tracking: tracking * DAY,
         tasks: 100 * DAY,
-        suspended_alert: DAY,
     };
     Retention {
         default: "default".to_owned(),

@@ -30,7 +30,6 @@ struct Class {
     bodies: String,
     tracking: String,
     tasks: String,
-    alert: String,
     /// Which messages it takes, in words.
     takes: String,
 }
@@ -132,7 +131,6 @@ fn classes(rules: &Retention) -> Vec<Class> {
         tracking: span(rules.tracking().unwrap_or(class.tracking)),
         takes: takes(class, rules),
         tasks: span(class.tasks),
-        alert: span(class.suspended_alert),
     };
     rules.classes.values().map(one).collect()
 }
