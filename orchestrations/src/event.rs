@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use indexmap::IndexMap;
@@ -126,6 +127,8 @@ pub struct TurnContext<'a> {
     pub settings: &'a IndexMap<String, Value>,
     /// Gives the id of a message that the turn makes.
     pub new_message_id: &'a mut dyn FnMut() -> i64,
+    /// CPU time that the turn may take, by the wall ten times that: [`crate::TURN_TIME`], except in tests.
+    pub time: Duration,
     /// Tells whether another open instance holds these correlation values. `None`: never.
     pub held: Option<&'a dyn Fn(&CorrelationKey) -> bool>,
 }

@@ -27,4 +27,4 @@ pub use event::{
 pub use library::library;
 pub use outline::OutlineStep;
 pub use state::{State, StateError};
-pub use turn::turn;
+pub use turn::{TURN_TIME, turn};

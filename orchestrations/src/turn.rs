@@ -16,9 +16,10 @@ mod value;
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
+use std::time::Duration;
 
 use orderly_hl7::Message;
-use orderly_rules::{Context, MessageValue, Value};
+use orderly_rules::{Allowance, Context, MessageValue, Value};
 
 use crate::program::{Program, StepId};
 use crate::state::{State, Timer};
@@ -29,6 +30,8 @@ use raised::Raised;
 const STEPS_MAX: u32 = 10_000;
 /// Effects of one turn.
 const EFFECTS_MAX: usize = 1_000;
+/// CPU time that one turn may take, all its formulas and policies together; by the wall ten times that.
+pub const TURN_TIME: Duration = Duration::from_secs(2);
 /// Messages in the queue of one instance.
 const QUEUE_MAX: usize = 10_000;
 
@@ -42,6 +45,7 @@ pub fn turn(
     context: &mut TurnContext<'_>,
 ) -> Turn {
     let program = &definition.program;
+    let time = context.time;
     let state = state.unwrap_or_else(|| State::new(context.now, program.slots.len()));
     let mut run = Run {
         definition,
@@ -53,6 +57,7 @@ pub fn turn(
         leftovers: Vec::new(),
         fresh: Vec::new(),
         steps: 0,
+        allowance: Allowance::start(time),
         formula_context: OnceCell::new(),
         settings: OnceCell::new(),
         instance: OnceCell::new(),
@@ -115,6 +120,7 @@ struct Run<'r, 'c> {
     leftovers: Vec<i64>,
     fresh: Vec<Fresh>,
     steps: u32,
+    allowance: Allowance,
     formula_context: OnceCell<Context>,
     settings: OnceCell<Value>,
     instance: OnceCell<Value>,
@@ -176,6 +182,16 @@ impl<'r> Run<'r, '_> {
             return Err(Raised::fatal("limit.exceeded", format!("one turn may have {EFFECTS_MAX} effects")));
         }
         self.effects.push(effect);
+        Ok(())
+    }
+
+    /// Refuses to go on when the time of the turn is used up. Each formula and each policy has a limit of its own; this one
+    /// is for many that are each within theirs.
+    fn in_time(&self) -> Result<(), Raised> {
+        if self.allowance.used_up() {
+            let text = format!("one turn may take {:?} of CPU time", self.context.time);
+            return Err(Raised::fatal("limit.exceeded", text));
+        }
         Ok(())
     }
 

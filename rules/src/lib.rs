@@ -40,5 +40,6 @@ pub use formula::{Context, Formula, FormulaError, Names};
 pub use grid::{Grid, GridRow, head_line};
 pub use promote::Properties;
 pub use sandbox::Sandbox;
+pub use sandbox::deadline::Allowance;
 pub use trace::{MapTrace, Trace};
 pub use value::{MessageValue, Type, Value};

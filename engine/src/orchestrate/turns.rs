@@ -5,7 +5,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use orderly_orchestrations::{CorrelationKey, Definition, Event, Next, Resume, Turn, TurnContext, turn};
+use orderly_orchestrations::{
+    CorrelationKey, Definition, Event, Next, Resume, TURN_TIME, Turn, TurnContext, turn,
+};
 use orderly_rules::{MessageValue, Properties};
 use sqlx::PgConnection;
 
@@ -538,6 +540,7 @@ impl Call<'_, '_> {
             rules: &self.configuration.rules,
             settings: self.settings,
             new_message_id: &mut new_message_id,
+            time: TURN_TIME,
             held: Some(&held),
         };
         let place = if self.word == "timer" { fault::Place::Timer } else { fault::Place::Turn };

@@ -341,6 +341,7 @@ impl<'a> World<'a> {
                 rules: self.rules,
                 settings: &self.settings,
                 new_message_id: &mut new_message_id,
+                time: crate::TURN_TIME,
                 held: Some(&held),
             },
         );

@@ -16,6 +16,7 @@ impl Run<'_, '_> {
             if self.steps > STEPS_MAX * 2 {
                 return Err(Raised::fatal("limit.exceeded", format!("one turn may run {STEPS_MAX} steps")));
             }
+            self.in_time()?;
             return self.execute(step);
         }
         match frame.kind.clone() {

@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use indexmap::IndexMap;
@@ -7,7 +8,8 @@ use orderly_rules::{MessageValue, RuleBook};
 use proptest::prelude::*;
 
 use crate::{
-    CorrelationKey, Definition, Effect, Event, Known, Next, State, Turn, TurnContext, correlation_key, turn,
+    CorrelationKey, Definition, Effect, Event, Known, Next, Resume, State, Turn, TurnContext,
+    correlation_key, turn,
 };
 
 const HEAD: &str = "orchestration: flow
@@ -64,11 +66,19 @@ struct Instance {
     turn: u64,
     last_id: i64,
     now: DateTime<Utc>,
+    time: Duration,
 }
 
 impl Instance {
     fn new(steps: &str) -> Self {
-        Self { definition: definition(steps), state: None, turn: 0, last_id: 100, now: now() }
+        Self {
+            definition: definition(steps),
+            state: None,
+            turn: 0,
+            last_id: 100,
+            now: now(),
+            time: crate::TURN_TIME,
+        }
     }
 
     fn raise(&mut self, event: Event) -> Turn {
@@ -89,6 +99,7 @@ impl Instance {
                     *last_id += 1;
                     *last_id
                 },
+                time: self.time,
                 held: None,
             },
         );
@@ -301,6 +312,50 @@ on_error: [ { error: [limit], do: [] } ]",
     );
 }
 
+/// A formula that is far within its own limit, run again and again: a pass is one step.
+const DILIGENT: &str = "steps:
+  - set: { passes: 0 }
+  - loop:
+      while: passes < 100
+      most: 9000
+      do: [ { set: { passes: '= [1, 2, 3, 4, 5, 6, 7, 8].map(|n| [1, 2, 3, 4, 5, 6, 7, 8].map(|m| n * m).len()).len() + passes - 7' } } ]
+on_error: [ { error: [limit], do: [] } ]";
+
+#[test]
+fn many_formulas_that_are_each_in_time_end_with_the_time_of_the_turn_and_the_instance_can_be_resumed() {
+    let mut instance = Instance::new(DILIGENT);
+    // What is within the limit goes through.
+    assert!(matches!(instance.start().next, Next::Completed { .. }));
+
+    let mut instance = Instance::new(DILIGENT);
+    instance.time = Duration::from_millis(1);
+    let mut moved = instance.start();
+    let mut stops = 0;
+    while let Next::Suspended { code, text, resumable, .. } = &moved.next {
+        assert_eq!((code.as_str(), *resumable), ("limit.exceeded", true));
+        assert_eq!(text, "one turn may take 1ms of CPU time");
+        stops += 1;
+        assert!(stops < 10_000, "it does not get on");
+        moved = instance.raise(Event::Resume { how: Resume::Retry });
+    }
+    assert!(matches!(moved.next, Next::Completed { .. }), "{:?}", moved.next);
+    assert!(stops > 0, "it was never stopped");
+}
+
+#[test]
+fn a_turn_a_hundred_times_above_its_time_ends_at_the_limit() {
+    // Without a limit all 9,000 passes would be in this turn, and the error `loop.limit`.
+    let mut instance = Instance::new(&DILIGENT.replace("passes < 100", "true"));
+    instance.time = Duration::from_millis(2);
+    let moved = instance.start();
+    assert!(
+        matches!(&moved.next, Next::Suspended { code, .. } if code == "limit.exceeded"),
+        "{:?}",
+        moved.next
+    );
+    assert!(moved.steps.len() < 8_000, "{}", moved.steps.len());
+}
+
 #[test]
 fn a_state_of_another_format_is_refused() {
     let mut instance = Instance::new(LISTEN);
@@ -374,7 +429,8 @@ fn a_report_of_a_failure_says_what_failed_and_where() {
     let compile =
         |text: &str| Definition::compile("flow.yaml", text, &RuleBook::default(), &Known::default());
     let definition = compile(&format!("{head}{steps}")).unwrap_or_else(|problems| panic!("{problems:#?}"));
-    let mut instance = Instance { definition, state: None, turn: 0, last_id: 100, now: now() };
+    let mut instance =
+        Instance { definition, state: None, turn: 0, last_id: 100, now: now(), time: crate::TURN_TIME };
     let mut properties = orderly_rules::Properties::new();
     for (name, value) in
         [("code", "refused"), ("port", "lab-in"), ("step", "receive"), ("class", "at the door")]

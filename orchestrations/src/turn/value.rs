@@ -42,6 +42,7 @@ impl Run<'_, '_> {
     }
 
     fn formula(&self, bound: &Bound) -> Result<Value, Raised> {
+        self.in_time()?;
         let settings = bound.settings.then(|| self.settings_value());
         let instance = bound.instance.then(|| self.instance_value());
         let read = |name: &str| match name {

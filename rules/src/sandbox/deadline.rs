@@ -18,8 +18,34 @@ thread_local! {
 #[derive(Clone, Copy)]
 struct Watch {
     limit: Duration,
-    /// CPU and wall time of the first look; short runs never look at a clock.
-    started: Option<(Duration, Duration)>,
+    /// Since the first look; short runs never look at a clock.
+    allowance: Option<Allowance>,
+}
+
+/// CPU time that this thread may use from now on; by the wall ten times that. It may not be taken to another thread.
+#[derive(Debug, Clone, Copy)]
+pub struct Allowance {
+    limit: Duration,
+    cpu: Duration,
+    wall: Duration,
+}
+
+impl Allowance {
+    /// Begins now.
+    #[must_use]
+    pub fn start(limit: Duration) -> Self {
+        Self { limit, cpu: read(ClockId::ThreadCPUTime), wall: read(ClockId::Monotonic) }
+    }
+
+    /// True when it is used up.
+    #[must_use]
+    pub fn used_up(&self) -> bool {
+        let wall = read(ClockId::Monotonic).saturating_sub(self.wall);
+        // A thread cannot use more than passes by the wall, whose clock is far cheaper to read.
+        wall > self.limit
+            && (wall > self.limit * WALL_FACTOR
+                || read(ClockId::ThreadCPUTime).saturating_sub(self.cpu) > self.limit)
+    }
 }
 
 /// Sets the limit of what this thread evaluates until it is dropped. Inside a running one it
@@ -32,7 +58,7 @@ impl Deadline {
     pub(crate) fn start(limit: Duration) -> Self {
         let outermost = WATCH.get().is_none();
         if outermost {
-            WATCH.set(Some(Watch { limit, started: None }));
+            WATCH.set(Some(Watch { limit, allowance: None }));
         }
         Self { outermost }
     }
@@ -54,12 +80,13 @@ pub(super) fn passed_at(operations: u64) -> bool {
 /// True when the time of this thread's run is used up.
 pub(crate) fn passed() -> bool {
     let Some(watch) = WATCH.get() else { return false };
-    let (cpu, wall) = (read(ClockId::ThreadCPUTime), read(ClockId::Monotonic));
-    let Some((cpu_start, wall_start)) = watch.started else {
-        WATCH.set(Some(Watch { started: Some((cpu, wall)), ..watch }));
-        return false;
-    };
-    cpu.saturating_sub(cpu_start) > watch.limit || wall.saturating_sub(wall_start) > watch.limit * WALL_FACTOR
+    match watch.allowance {
+        Some(allowance) => allowance.used_up(),
+        None => {
+            WATCH.set(Some(Watch { allowance: Some(Allowance::start(watch.limit)), ..watch }));
+            false
+        }
+    }
 }
 
 fn read(clock: ClockId) -> Duration {
