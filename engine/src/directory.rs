@@ -256,6 +256,8 @@ async fn number_classes(
     if others.is_empty() {
         return Ok(());
     }
+    // Whoever is at it makes partitions, which takes as long as it takes.
+    tx.be_patient().await?;
     // Nodes that load the same version at the same time number one after the other.
     sqlx::query!("SELECT pg_advisory_xact_lock(4, 3)").execute(tx.connection()).await?;
     let new = sqlx::query!(

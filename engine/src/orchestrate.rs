@@ -206,8 +206,11 @@ impl Mover {
             return Verdict::Reload;
         }
         match state.as_str() {
-            // No fault of the work: the server goes down, has no room, or does not take anything now.
-            state if ["08", "25", "53", "58", "57P"].iter().any(|class| state.starts_with(class)) => {
+            // No fault of the work: the server goes down, has no room, is too slow, or does not take anything now.
+            state
+                if error.is_impatience()
+                    || ["08", "25", "53", "58", "57P"].iter().any(|class| state.starts_with(class)) =>
+            {
                 tracing::error!(
                     error = error as &dyn std::error::Error,
                     "The database does not store turns now"

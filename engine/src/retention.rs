@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use futures::TryStreamExt;
 use orderly_orchestrations::State;
 use sha2::{Digest, Sha256};
-use sqlx::postgres::PgPoolCopyExt;
+use sqlx::PgConnection;
 use sqlx::postgres::types::PgInterval;
 use tokio::io::AsyncWriteExt;
 use tokio_util::sync::CancellationToken;
@@ -109,14 +109,14 @@ pub async fn enforce(store: &Store, retention: &Retention, data: &Path) -> Resul
     let tasks = retention.classes.values().map(|class| class.tasks).max().unwrap_or_default();
     let names: Vec<String> = retention.classes.keys().cloned().collect();
     let bodies: Vec<PgInterval> = retention.classes.values().map(|class| interval(class.bodies)).collect();
-    let mut session = store.connection().await?;
+    let mut session = store.patient().await?;
     let free = sqlx::query_scalar!(r#"SELECT pg_try_advisory_lock(4, 2) AS "free!""#)
         .fetch_one(&mut session)
         .await?;
     if !free {
         return Ok(Vec::new());
     }
-    tidy(store, tasks).await?;
+    tidy(store, &mut session, tasks).await?;
     let days = sqlx::query!(
         r#"SELECT name AS "name!", class, from_at AS "from_at!", to_at AS "to_at!"
              FROM old_partitions($1, $2, $3, $4, $5, $6)"#,
@@ -133,10 +133,11 @@ pub async fn enforce(store: &Store, retention: &Retention, data: &Path) -> Resul
     for day in days {
         let day = Day { name: day.name, class: day.class, from: day.from_at, to: day.to_at };
         let file = data.join(ARCHIVE).join(format!("{}.csv", day.name));
-        let (rows, sha256) = archive(store, &day, &file).await?;
-        let needed = if day.class.is_some() { needed(store, day.to).await? } else { Vec::new() };
+        let (rows, sha256) = archive(&mut session, &day, &file).await?;
+        let needed = if day.class.is_some() { needed(&mut session, day.to).await? } else { Vec::new() };
         let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut tx = store.begin("retention: drop a day").await?;
+        tx.be_patient().await?;
         let kept = sqlx::query_scalar!(
             r#"SELECT drop_archived($1, $2, $3, $4, $5, $6) AS "kept!""#,
             day.name,
@@ -168,7 +169,7 @@ pub async fn enforce(store: &Store, retention: &Retention, data: &Path) -> Resul
 }
 
 /// Takes away notes of sends whose outcome is committed and needs nobody, and bulk actions older than tasks are kept.
-async fn tidy(store: &Store, tasks: Duration) -> Result<(), Error> {
+async fn tidy(store: &Store, session: &mut PgConnection, tasks: Duration) -> Result<(), Error> {
     sqlx::query!(
         "DELETE FROM intent i
           USING lane l
@@ -176,7 +177,7 @@ async fn tidy(store: &Store, tasks: Duration) -> Result<(), Error> {
             AND i.sequence <= greatest(l.base, (SELECT max(p.to_sequence) FROM progress p WHERE p.lane = i.lane))
             AND NOT EXISTS (SELECT FROM parked p WHERE p.lane = i.lane AND p.sequence = i.sequence)"
     )
-    .execute(store.pool())
+    .execute(&mut *session)
     .point("retention: tidy intents")
     .await?;
     sqlx::query!(
@@ -186,7 +187,7 @@ async fn tidy(store: &Store, tasks: Duration) -> Result<(), Error> {
         store.clock().now(),
         interval(tasks)
     )
-    .execute(store.pool())
+    .execute(&mut *session)
     .point("retention: tidy jobs")
     .await?;
     Ok(())
@@ -197,7 +198,7 @@ fn interval(duration: Duration) -> PgInterval {
 }
 
 /// Writes a day to its file, beside and renamed, on disk when it returns. Answers rows and hash.
-async fn archive(store: &Store, day: &Day, file: &Path) -> Result<(u64, [u8; 32]), Error> {
+async fn archive(session: &mut PgConnection, day: &Day, file: &Path) -> Result<(u64, [u8; 32]), Error> {
     let failed = |source| Error::Archive { path: file.to_owned(), source };
     if let Some(folder) = file.parent() {
         tokio::fs::create_dir_all(folder).await.map_err(failed)?;
@@ -206,7 +207,7 @@ async fn archive(store: &Store, day: &Day, file: &Path) -> Result<(u64, [u8; 32]
     let mut out = tokio::io::BufWriter::new(tokio::fs::File::create(&part).await.map_err(failed)?);
     let (mut hash, mut lines) = (Sha256::new(), Lines::default());
     let statement = day.copy();
-    let mut copy = store.pool().copy_out_raw(&statement).await?;
+    let mut copy = session.copy_out_raw(&statement).await?;
     while let Some(bytes) = copy.try_next().await? {
         lines.count(&bytes);
         hash.update(&bytes);
@@ -263,10 +264,10 @@ impl Lines {
 }
 
 /// Messages that instances hold which began before the day was over.
-async fn needed(store: &Store, to: DateTime<Utc>) -> Result<Vec<i64>, Error> {
+async fn needed(session: &mut PgConnection, to: DateTime<Utc>) -> Result<Vec<i64>, Error> {
     let mut needed = Vec::new();
     let mut instances =
-        sqlx::query!("SELECT id, state_blob FROM instance WHERE started_at < $1", to).fetch(store.pool());
+        sqlx::query!("SELECT id, state_blob FROM instance WHERE started_at < $1", to).fetch(session);
     while let Some(instance) = instances.try_next().await? {
         let state = State::decode(&instance.state_blob)
             .map_err(|_| Error::Unreadable(crate::ids::InstanceId(instance.id)))?;

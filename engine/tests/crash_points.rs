@@ -14,6 +14,8 @@ const GIVEN_A_TRANSACTION: &[(&str, &str)] =
 const CHANGES_NOTHING: &[(&str, &str)] = &[
     // Settings of a session and a snapshot that only reads.
     ("store/mod.rs", "snapshot"),
+    ("store/patience.rs", "lift"),
+    ("store/patience.rs", "lift_for_transaction"),
     ("store/role.rs", "may_act"),
     ("node/wake.rs", "send"),
     // Only reads, and is called like a function that writes.

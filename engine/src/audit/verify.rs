@@ -8,7 +8,7 @@ use sqlx::{Connection, PgConnection, PgPool};
 use super::report::{Break, Report};
 use super::seal::Sealed;
 use super::{ORIGIN, Row, block_hash, merkle_root, outside, sha256};
-use crate::store::Error;
+use crate::store::{Error, patience};
 use crate::tracking::Detail;
 
 /// Blocks that are read at a time.
@@ -46,6 +46,7 @@ pub async fn verify(pool: &PgPool) -> Result<Report, Error> {
 pub async fn verify_sealed(pool: &PgPool, sealed: &[Sealed], trusted: &[Vec<u8>]) -> Result<Report, Error> {
     let mut connection = pool.acquire().await?;
     let mut snapshot = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+    patience::lift_for_transaction(&mut snapshot).await?;
     let mut walk = Walk::begin(&mut snapshot).await?;
     walk.chains().await?;
     walk.orphans().await?;

@@ -333,6 +333,8 @@ pub(super) async fn apply(
     by: By<'_>,
 ) -> Result<(), Error> {
     let mut tx = store.begin("site: deploy").await?;
+    // The archiving of old days may be under way, and takes as long as it takes.
+    tx.be_patient().await?;
     // One deployment at a time. No table lock: the engine may add versions, not change them, so it may not lock them.
     sqlx::query!("SELECT pg_advisory_xact_lock(4, 2)").execute(tx.connection()).await?;
     let running: Option<i64> =

@@ -3,6 +3,7 @@
 mod durability;
 mod hosts;
 pub mod partition;
+pub(crate) mod patience;
 mod role;
 pub mod testing;
 
@@ -89,6 +90,13 @@ impl Error {
         self.sql_state().is_some_and(|state| matches!(state.as_str(), "40P01" | "40001"))
     }
 
+    /// Whether the server gave up because something took too long: a lock that another holds, or the statement itself. It
+    /// is no fault of what was to be written.
+    #[must_use]
+    pub fn is_impatience(&self) -> bool {
+        self.sql_state().is_some_and(|state| matches!(state.as_str(), "55P03" | "57014"))
+    }
+
     /// The five-letter SQLSTATE, when the server gave one.
     #[must_use]
     pub fn sql_state(&self) -> Option<String> {
@@ -160,13 +168,15 @@ impl Store {
         Ok(store)
     }
 
-    /// Connects to a database whose schema is up to date, as the role `orderly_engine`.
+    /// Connects to a database whose schema is up to date, as the role `orderly_engine`. Statements take at most 30 s, wait
+    /// at most 10 s for a lock and leave a transaction idle for at most 10 s, unless the address says otherwise.
     ///
     /// # Errors
     ///
     /// Fails when the server cannot be reached.
     pub async fn connect(hosts: impl Into<Hosts>, clock: Clock) -> Result<Self, Error> {
-        let hosts = hosts.into().map(|options| own(options).options([("role", role::ENGINE)]));
+        let hosts =
+            hosts.into().map(|options| patience::limited(own(options)).options([("role", role::ENGINE)]));
         // Finds the one that takes writes.
         hosts.connect().await?.close().await?;
         let pool = PgPoolOptions::new()
@@ -209,13 +219,24 @@ impl Store {
         self.inner.loops.connect().await
     }
 
-    /// A connection that sees one moment of the database until it is dropped, and writes nothing.
+    /// A connection for one long thing, such as the copy of a day: the server waits as long as it takes.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the server cannot be reached.
+    pub(crate) async fn patient(&self) -> Result<PgConnection, Error> {
+        let mut connection = self.connection().await?;
+        patience::lift(&mut connection).await?;
+        Ok(connection)
+    }
+
+    /// A connection that sees one moment of the database until it is dropped, and writes nothing. However long that is.
     ///
     /// # Errors
     ///
     /// Fails when the server cannot be reached.
     pub async fn snapshot(&self) -> Result<PgConnection, Error> {
-        let mut connection = self.connection().await?;
+        let mut connection = self.patient().await?;
         sqlx::query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").execute(&mut connection).await?;
         Ok(connection)
     }
@@ -358,6 +379,15 @@ impl Tx {
     /// The connection to run statements on.
     pub fn connection(&mut self) -> &mut PgConnection {
         &mut self.transaction
+    }
+
+    /// From here on the server waits for this transaction as long as it takes.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the connection is lost.
+    pub(crate) async fn be_patient(&mut self) -> Result<(), Error> {
+        Ok(patience::lift_for_transaction(&mut self.transaction).await?)
     }
 
     /// The store it belongs to.

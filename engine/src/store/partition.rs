@@ -1,7 +1,6 @@
 //! Partitions of message, duplicate, tracking and work, made before they are needed; work and receive keys are dropped
 //! when nobody needs them any more.
 
-use crate::crash_point::Point as _;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -48,15 +47,17 @@ pub async fn ensure(store: &Store) -> Result<i32, Error> {
 }
 
 async fn make(store: &Store, days: i32, hours: i32) -> Result<i32, Error> {
+    let mut tx = store.begin("partition: make").await?;
+    tx.be_patient().await?;
     let made = sqlx::query_scalar!(
         r#"SELECT ensure_partitions($1, $2, $3) AS "made!""#,
         store.clock().now(),
         days,
         hours
     )
-    .fetch_one(store.pool())
-    .point("partition: make")
+    .fetch_one(tx.connection())
     .await?;
+    tx.commit().await?;
     Ok(made)
 }
 
@@ -80,19 +81,24 @@ pub(crate) async fn ensure_for_classes(tx: &mut Tx, now: DateTime<Utc>) -> Resul
 /// Fails when the database does, or when a partition is in use for longer than two seconds; the next hour tries again.
 pub async fn drop_passed(store: &Store) -> Result<i32, Error> {
     let now = store.clock().now();
+    let mut tx = store.begin("partition: drop keys").await?;
+    tx.be_patient().await?;
     let mut dropped = sqlx::query_scalar!(r#"SELECT drop_passed_keys($1) AS "dropped!""#, now)
-        .fetch_one(store.pool())
-        .point("partition: drop keys")
+        .fetch_one(tx.connection())
         .await?;
-    while sqlx::query_scalar!("SELECT drop_passed_work($1, $2)", now, HOURS_KEPT)
-        .fetch_one(store.pool())
-        .point("partition: drop work")
-        .await?
-        .is_some()
-    {
+    tx.commit().await?;
+    loop {
+        let mut tx = store.begin("partition: drop work").await?;
+        tx.be_patient().await?;
+        let passed = sqlx::query_scalar!("SELECT drop_passed_work($1, $2)", now, HOURS_KEPT)
+            .fetch_one(tx.connection())
+            .await?;
+        tx.commit().await?;
+        if passed.is_none() {
+            return Ok(dropped);
+        }
         dropped += 1;
     }
-    Ok(dropped)
 }
 
 /// Makes partitions ahead and drops passed ones, soon after the start and every hour until told to stop; there are days

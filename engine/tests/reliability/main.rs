@@ -10,6 +10,7 @@ mod wire;
 
 mod answer;
 mod database_away;
+mod database_slow;
 mod fence;
 mod flow;
 mod order;

@@ -107,7 +107,7 @@ async fn a_panic_in_a_turn_parks_its_own_message_only() {
     engine.shutdown().await.unwrap();
 }
 
-const WAITS: &str = r#"
+pub(crate) const WAITS: &str = r#"
 orchestration: forward
 version: 1
 title: Forward results after a while
