@@ -3,20 +3,33 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
-use axum::Router;
-use axum::extract::{ConnectInfo, Request};
+use axum::extract::ConnectInfo;
+use axum::serve::Listener;
+use axum::{Extension, Router};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use orderly_engine::engine::Engine;
 use orderly_engine::people::{Passwords, Strength};
 use orderly_web::{AppState, ConsoleOptions, Parts};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tower::Layer as _;
 
 use crate::cli;
-use crate::tls_listener::{Peer, TlsListener};
+use crate::tls_listener::TlsListener;
+
+/// What is read of headers that are above their limit, before the connection is answered 431 and closed.
+const HEADER_BYTES_READ: usize = 64 << 10;
+/// From the first byte to the end of the headers, and until the next request of a connection; then it is closed.
+const HEADER_TIME: Duration = Duration::from_secs(30);
 
 /// Starts the console; it ends when the engine stops.
 ///
@@ -28,30 +41,40 @@ pub(crate) fn serve(
     listener: TcpListener,
     engine: &Arc<Engine>,
     options: &cli::Serve,
-) -> anyhow::Result<JoinHandle<std::io::Result<()>>> {
+) -> anyhow::Result<JoinHandle<()>> {
     let console = orderly_web::router(state(engine, options)?);
     let stop = engine.stopping().clone();
     let (Some(certificate), Some(key)) = (&options.tls_cert, &options.tls_key) else {
-        let service = console.into_make_service_with_connect_info::<SocketAddr>();
-        return Ok(tokio::spawn(async move {
-            axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await
-        }));
+        return Ok(tokio::spawn(answer(listener, console, HEADER_TIME, stop)));
     };
     let listener = TlsListener::new(listener, acceptor(certificate, key)?, &stop);
-    let service = with_peer(console).into_make_service_with_connect_info::<Peer>();
-    Ok(tokio::spawn(async move {
-        axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await
-    }))
+    Ok(tokio::spawn(answer(listener, console, HEADER_TIME, stop)))
 }
 
-/// Handlers read the address of the other side the same way with and without TLS.
-fn with_peer(console: Router) -> Router {
-    console.layer(axum::middleware::map_request(|mut request: Request| async {
-        if let Some(ConnectInfo(Peer(address))) = request.extensions().get().copied() {
-            request.extensions_mut().insert(ConnectInfo(address));
-        }
-        request
-    }))
+/// Answers what comes until `stop`; ends when what is under way is answered.
+#[expect(clippy::disallowed_methods, reason = "the graceful shutdown waits for every connection")]
+async fn answer<L: Listener<Addr = SocketAddr>>(
+    mut listener: L,
+    console: Router,
+    header_time: Duration,
+    stop: CancellationToken,
+) {
+    let connections = GracefulShutdown::new();
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(header_time).max_buf_size(HEADER_BYTES_READ);
+    while let Some((stream, address)) = stop.run_until_cancelled(listener.accept()).await {
+        // Handlers read the address of the other side the same way with and without TLS.
+        let service = Extension(ConnectInfo(address)).layer(console.clone());
+        let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+        let connection = connections.watch(connection);
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::trace!(%error, "A connection to the console ended early");
+            }
+        });
+    }
+    drop(listener);
+    connections.shutdown().await;
 }
 
 fn acceptor(certificate: &Path, key: &Path) -> anyhow::Result<tokio_rustls::TlsAcceptor> {
@@ -97,3 +120,6 @@ fn state(engine: &Arc<Engine>, options: &cli::Serve) -> anyhow::Result<AppState>
         },
     }))
 }
+
+#[cfg(test)]
+mod tests;

@@ -73,7 +73,7 @@ async fn serve(
     }
     tracing::info!("Stopping");
     let stopped = engine.shutdown().await;
-    served.await??;
+    served.await?;
     stopped?;
     engine.store().pool().close().await;
     ensure!(

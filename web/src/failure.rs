@@ -37,6 +37,9 @@ pub(crate) enum Failure {
     /// The form cannot be read.
     #[error("the form cannot be read: {0}")]
     BadForm(String),
+    /// The form is above its limit.
+    #[error("the form is too large")]
+    TooLarge,
     /// The program is wrong.
     #[error("bug: {0}")]
     Bug(&'static str),
@@ -69,6 +72,7 @@ impl Failure {
             Self::SignedOut | Self::ScreenLocked => StatusCode::UNAUTHORIZED,
             Self::Refused { .. } => StatusCode::CONFLICT,
             Self::BadForm(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Database(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Bug(_) | Self::Engine(_) | Self::Template(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -189,6 +193,7 @@ fn explanation(failure: &Failure, guest: &Guest, incident: &str) -> Explanation 
             text: vec![format!("{what}."), "Nothing was changed. Go back, reload the page and send it again.".into()],
             next: home(),
         },
+        Failure::TooLarge => of_status(StatusCode::PAYLOAD_TOO_LARGE),
         Failure::Database(_) => Explanation {
             title: "Orderly cannot reach its database".into(),
             text: vec![
@@ -244,6 +249,9 @@ fn of_status(status: StatusCode) -> Explanation {
         }
         StatusCode::PAYLOAD_TOO_LARGE => {
             ("That was too large", "Nothing was changed. Send something smaller.")
+        }
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
+            ("That address or its cookies are too long", "Nothing was changed. Open the page by its menu.")
         }
         StatusCode::TOO_MANY_REQUESTS => {
             ("Too many requests", "Nothing was changed. Wait a minute and try again.")

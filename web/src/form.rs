@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, Request};
+use axum::http::StatusCode;
 use axum_extra::extract::Form;
 use orderly_engine::form_submission::{self, Submission as Known};
 use serde::Deserialize;
@@ -38,9 +39,13 @@ impl<T: DeserializeOwned> FromRequest<AppState> for Submission<T> {
     async fn from_request(request: Request, state: &AppState) -> Result<Self, Failure> {
         let (parts, body) = request.into_parts();
         let headers = parts.headers.clone();
-        let bytes = Bytes::from_request(Request::from_parts(parts, body), state)
-            .await
-            .map_err(|_| Failure::BadForm("Its content did not arrive whole".into()))?;
+        let bytes =
+            Bytes::from_request(Request::from_parts(parts, body), state).await.map_err(|rejected| {
+                match rejected.status() {
+                    StatusCode::PAYLOAD_TOO_LARGE => Failure::TooLarge,
+                    _ => Failure::BadForm("Its content did not arrive whole".into()),
+                }
+            })?;
         let head: Head = read(&headers, bytes.clone(), state).await?;
         if !(16..=64).contains(&head.form_key.len()) {
             return Err(Failure::BadForm("It has no key".into()));

@@ -1,7 +1,6 @@
 //! The gate in front of every route: who is there, may they, and what surrounds the answer.
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
@@ -16,14 +15,11 @@ use tower_http::timeout::TimeoutLayer;
 
 use crate::failure::{self, Failure};
 use crate::flash::{self, Flash};
+use crate::limits;
 use crate::network::Network;
 use crate::route::{Needs, Route};
 use crate::state::AppState;
 use crate::visit::{Guest, Person, Visit};
-
-/// Largest form. Uploads get a limit of their own where there are any.
-const BODY_BYTES_MAX: usize = 1024 * 1024;
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Nothing runs or loads that is not ours, and nobody frames us.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
@@ -38,6 +34,7 @@ pub(crate) fn router(state: AppState, table: Vec<Route>) -> Router {
         let gated = route.into_handler().layer(middleware::from_fn_with_state((state.clone(), needs), gate));
         router = router.route(path, gated);
     }
+    let limits = state.options.requests;
     let unknown = (state.clone(), Needs::Nothing);
     let mut csrf = CsrfLayer::new();
     for origin in &state.options.trusted_origins {
@@ -50,10 +47,11 @@ pub(crate) fn router(state: AppState, table: Vec<Route>) -> Router {
         .fallback(|| async { Failure::NotFound { what: "page" } })
         .method_not_allowed_fallback(|| async { StatusCode::METHOD_NOT_ALLOWED })
         .layer(csrf.with_rejection_response(|_: ProtectionError| Failure::CrossSite.into_response()))
+        .layer(DefaultBodyLimit::max(limits.body_bytes))
+        .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, limits.time))
+        .layer(middleware::from_fn_with_state(limits.header_bytes, limits::header))
         // Pages for what never reached a route of the table, or was refused before it.
         .layer(middleware::from_fn_with_state(unknown, explain))
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, REQUEST_TIMEOUT))
         .layer(CompressionLayer::new())
         .layer(middleware::from_fn_with_state(state.clone(), common_headers))
         .with_state(state)
@@ -68,6 +66,12 @@ async fn gate(State((state, needs)): State<(AppState, Needs)>, mut request: Requ
         Err(_) if needs == Needs::Nothing => None,
         Err(failure) => return failure::explain(failure.into_response(), &guest, None),
     };
+    let by_page = request.headers().contains_key(REFRESH);
+    let most = state.options.requests.at_once;
+    let counted = visit.as_ref().map(|visit| state.under_way().begin(&visit.person.id, by_page, most));
+    if let Some(None) = counted {
+        return too_many(&guest, visit.as_ref());
+    }
     let locked = visit.as_ref().is_some_and(|visit| visit.locked);
     let refused = match (&visit, needs) {
         (_, Needs::Nothing) => None,
@@ -106,6 +110,14 @@ async fn gate(State((state, needs)): State<(AppState, Needs)>, mut request: Requ
             response.headers_mut().append(header::SET_COOKIE, gone);
         }
     }
+    response
+}
+
+/// The person has too many requests under way.
+fn too_many(guest: &Guest, visit: Option<&Visit>) -> Response {
+    let visit = visit.filter(|visit| !visit.locked);
+    let mut response = failure::explain(StatusCode::TOO_MANY_REQUESTS.into_response(), guest, visit);
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     response
 }
 

@@ -14,6 +14,7 @@ mod form;
 mod gate;
 mod health;
 mod home;
+mod limits;
 mod link;
 mod lock;
 mod me;
@@ -33,6 +34,7 @@ mod visit;
 mod word;
 mod work;
 
+pub use limits::RequestLimits;
 pub use names::Names;
 pub use network::Network;
 pub use route::Needs;

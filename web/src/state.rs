@@ -14,6 +14,7 @@ use orderly_engine::people::{Passwords, SessionLimits};
 use orderly_engine::store::Store;
 use sqlx::PgPool;
 
+use crate::limits::{RequestLimits, UnderWay};
 use crate::names::Names;
 use crate::network::Network;
 
@@ -28,6 +29,8 @@ pub struct ConsoleOptions {
     pub trusted_origins: Vec<String>,
     /// How long sessions last.
     pub sessions: SessionLimits,
+    /// How large requests may be and how many a person may have under way.
+    pub requests: RequestLimits,
     /// A screen locks after so many minutes without use, 0 for never.
     pub lock_after_minutes: u32,
 }
@@ -39,6 +42,7 @@ impl Default for ConsoleOptions {
             proxies: Vec::new(),
             trusted_origins: Vec::new(),
             sessions: SessionLimits::default(),
+            requests: RequestLimits::default(),
             lock_after_minutes: 5,
         }
     }
@@ -103,6 +107,7 @@ impl SiteFacts {
 pub struct AppState {
     parts: Arc<Parts>,
     site: Arc<Mutex<Option<Known>>>,
+    under_way: Arc<UnderWay>,
 }
 
 /// What pages need of the configuration that ran at the last request.
@@ -130,7 +135,7 @@ pub struct Parts {
 impl AppState {
     /// Shares `parts` with all handlers.
     pub fn new(parts: Parts) -> Self {
-        Self { parts: Arc::new(parts), site: Arc::default() }
+        Self { parts: Arc::new(parts), site: Arc::default(), under_way: Arc::default() }
     }
 
     /// What time it is.
@@ -141,6 +146,11 @@ impl AppState {
     /// Connections for reading.
     pub fn pool(&self) -> &PgPool {
         self.store.pool()
+    }
+
+    /// The requests of each person that are under way.
+    pub(crate) fn under_way(&self) -> &Arc<UnderWay> {
+        &self.under_way
     }
 
     /// The site as it is now; keep it for the whole request.
