@@ -4,7 +4,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use indexmap::IndexMap;
 use orderly_hl7::Message;
-use orderly_rules::{MessageValue, RuleBook};
+use orderly_rules::{MessageValue, RuleBook, Value};
 use proptest::prelude::*;
 
 use crate::{
@@ -354,6 +354,29 @@ fn a_turn_a_hundred_times_above_its_time_ends_at_the_limit() {
         moved.next
     );
     assert!(moved.steps.len() < 8_000, "{}", moved.steps.len());
+}
+
+#[test]
+fn a_state_may_have_eight_mebibytes_and_an_instance_with_more_is_suspended() {
+    let most = 8 << 20;
+    for (above, holds) in [(0, true), (1, false), (9 * most, false)] {
+        let mut instance = Instance::new(&LISTEN.replace("steps:", "steps:\n  - set: { x: 1 }"));
+        instance.start();
+        let state = instance.state.as_mut().unwrap();
+        let slot = instance.definition.program.slots.iter().position(|name| &**name == "x").unwrap();
+        // Beside it are the two messages, by their ids, and the length of the text.
+        let text = "x".repeat(most - 2 * 16 - 4 + above);
+        state.put(u32::try_from(slot).unwrap(), Value::Text(text));
+        let moved = instance.result(2);
+        match (&moved.next, holds) {
+            // What else is stored, such as the place where it stands, is small and not counted.
+            (Next::Waiting { .. }, true) => assert!(moved.state.encode().len() < most + 1_024),
+            (Next::Suspended { code, text, resumable: true, .. }, false) => {
+                assert_eq!((&**code, &**text), ("limit.exceeded", "the state of the instance is too large"));
+            }
+            other => panic!("{above} above: {:?}", other.0),
+        }
+    }
 }
 
 #[test]
