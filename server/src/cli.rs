@@ -64,6 +64,13 @@ pub(crate) struct Serve {
     pub(crate) site: PathBuf,
     #[command(flatten)]
     pub(crate) database: Database,
+    /// Hot standby of that Postgres for the console's searches and the record; what people act on is read from the
+    /// primary, and all of it while the standby is away.
+    #[arg(long, env = "ORDERLY_READ_DATABASE_URL", hide_env_values = true)]
+    pub(crate) read_database_url: Option<String>,
+    /// Seconds that the standby may be behind; further behind the primary is read.
+    #[arg(long, env = "ORDERLY_READ_BEHIND_MAX_SECONDS", default_value_t = 30, value_name = "SECONDS")]
+    pub(crate) read_behind_max_seconds: u64,
     /// Address of the console and the HTTP API.
     #[arg(long, default_value = "127.0.0.1:8080")]
     pub(crate) http: SocketAddr,
@@ -156,18 +163,24 @@ pub(crate) struct Export {
 #[derive(Subcommand)]
 pub(crate) enum Audit {
     /// Recompute the chain from the rows and name the first that does not fit.
-    Verify {
-        #[command(flatten)]
-        database: Database,
-        /// Compare with this file of anchors; without it, with that of the data folder if there is one.
-        #[arg(long)]
-        anchors: Option<PathBuf>,
-        /// Public keys (hexadecimal) that may have signed; without them, that of the data folder.
-        #[arg(long = "key", value_name = "HEX")]
-        keys: Vec<String>,
-        #[arg(long)]
-        json: bool,
-    },
+    Verify(Verify),
+}
+
+#[derive(Args)]
+pub(crate) struct Verify {
+    #[command(flatten)]
+    pub(crate) database: Database,
+    /// Read from this hot standby; from the primary when the standby fails and `--database-url` names one.
+    #[arg(long)]
+    pub(crate) read_database_url: Option<String>,
+    /// Compare with this file of anchors; without it, with that of the data folder if there is one.
+    #[arg(long)]
+    pub(crate) anchors: Option<PathBuf>,
+    /// Public keys (hexadecimal) that may have signed; without them, that of the data folder.
+    #[arg(long = "key", value_name = "HEX")]
+    pub(crate) keys: Vec<String>,
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Args)]

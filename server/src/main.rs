@@ -1,5 +1,6 @@
 //! The program `orderly`.
 
+mod audit_commands;
 mod backup;
 mod bench;
 mod cli;
@@ -13,16 +14,10 @@ mod serve;
 mod site_commands;
 mod tls_listener;
 
-use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, ensure};
 use clap::Parser as _;
 use cli::{Audit, Cli, Command};
-use orderly_engine::audit;
-use orderly_engine::audit::seal::{AnchorFile, Key, unhex};
-use orderly_engine::clock::Clock;
-use orderly_engine::store::{Durability, Store};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
@@ -68,9 +63,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Subscriptions(options) => routing_commands::subscriptions(&options),
         Command::Route(options) => routing_commands::route(&options),
         Command::Hl7(command) => hl7_commands::run(command).await,
-        Command::Audit(Audit::Verify { database, anchors, keys, json }) => {
-            verify(&database, anchors.as_deref(), &keys, json).await
-        }
+        Command::Audit(Audit::Verify(options)) => audit_commands::verify(&options).await,
         Command::Backup(options) => backup::backup(&options).await,
         Command::Restore(options) => backup::restore(&options).await,
         Command::Bench(options) => bench::run(&options).await.map(|()| ExitCode::SUCCESS),
@@ -83,51 +76,4 @@ fn start_log(json: bool, usual: &str) {
         .unwrap_or_else(|_| EnvFilter::new(format!("{usual},sqlx=warn")));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     if json { log.json().init() } else { log.init() }
-}
-
-/// Exit 0 when the chain is whole, 1 when not.
-async fn verify(
-    options: &cli::Database,
-    anchors: Option<&Path>,
-    keys: &[String],
-    json: bool,
-) -> anyhow::Result<ExitCode> {
-    let sealed = anchors.map_or_else(|| AnchorFile::of(&options.data), AnchorFile::at).read()?;
-    ensure!(anchors.is_none() || !sealed.is_empty(), "there are no anchors in the file of --anchors");
-    let mut trusted = Vec::new();
-    for key in keys {
-        trusted.push(unhex(key).with_context(|| format!("`{key}` is no public key"))?);
-    }
-    if trusted.is_empty() && !sealed.is_empty() {
-        trusted.push(Key::open(&options.data)?.public());
-    }
-    let database = database::Database::open(options)?;
-    let store = Store::open(database.hosts(), Clock::system(), Durability::Required).await?;
-    let report = audit::verify_sealed(store.pool(), &sealed, &trusted).await;
-    store.pool().close().await;
-    database.close()?;
-    let report = report?;
-    print_report(&report, json);
-    Ok(ExitCode::from(u8::from(!report.is_sound())))
-}
-
-fn print_report(report: &audit::Report, json: bool) {
-    let breaks: Vec<String> = report.breaks.iter().map(ToString::to_string).collect();
-    if json {
-        let found = serde_json::json!({
-            "sound": report.is_sound(), "chains": report.chains, "blocks": report.blocks, "rows": report.rows,
-            "bodies": report.bodies, "anchors": report.anchors, "sealed": report.sealed, "archived": report.archived,
-            "breaks": breaks,
-        });
-        println!("{found}");
-        return;
-    }
-    println!(
-        "{} chains, {} blocks, {} tracking rows, {} message bodies and {} anchors recomputed, {} anchors of the file compared.",
-        report.chains, report.blocks, report.rows, report.bodies, report.anchors, report.sealed
-    );
-    match breaks.first() {
-        None => println!("Everything fits."),
-        Some(first) => println!("{} breaks. The first: {first}", breaks.len()),
-    }
 }

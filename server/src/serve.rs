@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use orderly_engine::clock::Clock;
 use orderly_engine::engine::Engine;
 use orderly_engine::people::{Passwords, Strength};
 use orderly_engine::site::{self, By, ConfigurationStore, Deployment, Environment};
-use orderly_engine::store::{Durability, Store};
+use orderly_engine::store::{Durability, Standby, Store};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -53,6 +54,12 @@ async fn serve(
     let durability =
         if options.accept_unsafe_postgres { Durability::NotCheckedForTests } else { Durability::Required };
     let store = Store::open(database.hosts(), Clock::system(), durability).await?;
+    if let Some(url) = &options.read_database_url {
+        let behind_max = Duration::from_secs(options.read_behind_max_seconds);
+        let standby = Standby::at(url, behind_max)
+            .context("ORDERLY_READ_DATABASE_URL is not the address of a Postgres")?;
+        store.read_from(standby);
+    }
     let stored = deploy(options, &store).await?;
     let engine = Engine::start_on(store, stored).await?;
     let listening = orderly_engine::port::start_ports(&engine, &options.database.data).await?;

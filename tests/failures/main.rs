@@ -12,6 +12,7 @@ mod copies;
 mod database;
 mod nodes;
 mod pressure;
+mod standby;
 mod wire;
 
 use std::path::PathBuf;

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
+use orderly_engine::store::{AsOf, Reading};
 
 use crate::assets;
 use crate::flash::Flash;
@@ -98,6 +99,8 @@ pub(crate) struct Shell {
     pub(crate) path: String,
     pub(crate) width: Width,
     pub(crate) now: DateTime<Utc>,
+    /// Until when the page knows, where it was read from a standby.
+    pub(crate) as_of: Option<AsOf>,
     pub(crate) zone: Tz,
     pub(crate) site: Arc<SiteFacts>,
     /// For the sign-out form of the header.
@@ -133,6 +136,7 @@ impl Shell {
             path: guest.path.clone(),
             width: Width::List,
             now: guest.now,
+            as_of: None,
             zone: site.timezone,
             site: Arc::clone(site),
             form_key: form::new_key(),
@@ -160,6 +164,24 @@ impl Shell {
             Width::List => "wide",
             Width::Form => "narrow",
         }
+    }
+
+    /// The page was read there.
+    pub(crate) fn read_by(mut self, reading: &Reading) -> Self {
+        self.as_of = reading.as_of();
+        self
+    }
+
+    /// "10:41:03": until when the page knows.
+    pub(crate) fn known_until(&self) -> String {
+        let at = self.as_of.map_or(self.now, |as_of| as_of.at);
+        at.with_timezone(&self.zone).format("%H:%M:%S").to_string()
+    }
+
+    /// "As of 10:41:03, 2 s behind", where the page was read from a standby.
+    pub(crate) fn lag(&self) -> Option<String> {
+        let as_of = self.as_of?;
+        Some(format!("As of {}, {} s behind", self.known_until(), as_of.behind.num_seconds()))
     }
 
     /// The name of a person for people; the sign-in name of somebody whom the site does not have any more.

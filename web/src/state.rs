@@ -11,12 +11,13 @@ use orderly_engine::capability::Roles;
 use orderly_engine::configuration::{Configuration, SiteClass};
 use orderly_engine::current::Running;
 use orderly_engine::people::{Passwords, SessionLimits};
-use orderly_engine::store::Store;
+use orderly_engine::store::{Reading, Store};
 use sqlx::PgPool;
 
 use crate::limits::{RequestLimits, UnderWay};
 use crate::names::Names;
 use crate::network::Network;
+use crate::visit::Visit;
 
 /// How the console is served; comes from flags of the program, not from the site.
 #[derive(Debug, Clone)]
@@ -151,6 +152,15 @@ impl AppState {
     /// The requests of each person that are under way.
     pub(crate) fn under_way(&self) -> &Arc<UnderWay> {
         &self.under_way
+    }
+
+    /// Where a page of searches or of the record reads: a standby, if the site has one. Whoever just did something reads
+    /// what came of it.
+    pub(crate) async fn reading(&self, visit: &Visit) -> Reading {
+        match visit.guest.flash {
+            Some(_) => Reading::of_primary(&self.store),
+            None => Reading::of(&self.store).await,
+        }
     }
 
     /// The site as it is now; keep it for the whole request.

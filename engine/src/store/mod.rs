@@ -5,6 +5,7 @@ mod hosts;
 pub mod partition;
 pub(crate) mod patience;
 mod role;
+mod standby;
 pub mod testing;
 
 use std::sync::atomic::{AtomicI16, AtomicI32, AtomicI64, Ordering};
@@ -22,6 +23,7 @@ use crate::tracking;
 
 pub use durability::Durability;
 pub use hosts::Hosts;
+pub use standby::{AsOf, Reading, Standby, newest_beat};
 
 /// Schema of the message box, applied at start.
 pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
@@ -145,6 +147,7 @@ struct Inner {
     ids: OnceLock<Arc<IdSource>>,
     woken: Mutex<Vec<i32>>,
     wake: Notify,
+    standby: OnceLock<Standby>,
 }
 
 impl Store {
@@ -200,6 +203,7 @@ impl Store {
                 ids: OnceLock::new(),
                 woken: Mutex::new(Vec::new()),
                 wake: Notify::new(),
+                standby: OnceLock::new(),
             }),
         })
     }
@@ -208,6 +212,16 @@ impl Store {
     #[must_use]
     pub fn pool(&self) -> &PgPool {
         &self.inner.pool
+    }
+
+    /// Searches and reads of the record go to this standby from now on, while it is near. The first one stays.
+    pub fn read_from(&self, standby: Standby) {
+        let _one_is_enough = self.inner.standby.set(standby);
+    }
+
+    /// The standby that takes reads.
+    pub(crate) fn standby(&self) -> Option<&Standby> {
+        self.inner.standby.get()
     }
 
     /// A connection of its own for a loop that keeps it for life.

@@ -109,6 +109,13 @@ pub struct Filter {
     pub before: Option<i64>,
 }
 
+impl Filter {
+    /// Whether it names something that few messages share and that is looked up in an index.
+    pub fn has_key(&self) -> bool {
+        self.control_id.is_some() || self.patient.is_some()
+    }
+}
+
 /// One message in a list.
 #[derive(Debug, Clone)]
 pub struct Found {
@@ -246,7 +253,7 @@ async fn batch(pool: &PgPool, filter: &Filter, now: DateTime<Utc>, limit: usize)
     let newest = id_floor(now + TimeDelta::days(1));
     let mut high = filter.to.map(id_floor).into_iter().chain(filter.before).fold(newest, i64::min);
     let mut rows = Vec::new();
-    if filter.control_id.is_some() || filter.patient.is_some() {
+    if filter.has_key() {
         return Ok(Batch { rows: window(pool, filter, floor, high, limit).await?, stopped_at: None });
     }
     let begun = Instant::now();

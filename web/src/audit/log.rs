@@ -6,8 +6,10 @@ use askama::Template;
 use axum::extract::{Query, State};
 use orderly_engine::access::{self, Recorded, Wanted};
 use orderly_engine::audit;
+use orderly_engine::store::Reading;
 use orderly_engine::view::anchors;
 use serde::Deserialize;
+use sqlx::PgPool;
 
 use crate::failure::Failure;
 use crate::form::Submission;
@@ -123,7 +125,13 @@ pub(crate) async fn show(State(state): State<AppState>, visit: Visit, Query(aske
         to: instant(&asked.to, &shell)?,
         before: asked.before,
     };
-    let mut found = access::search(state.pool(), &wanted, PAGE + 1).await?;
+    let reading = state.reading(&visit).await;
+    let search = |pool: PgPool| {
+        let wanted = &wanted;
+        async move { access::search(&pool, wanted, PAGE + 1).await }
+    };
+    let mut found = reading.read(search).await?;
+    let shell = shell.read_by(&reading);
     let more = found.len() > usize::try_from(PAGE).unwrap_or(usize::MAX);
     found.truncate(usize::try_from(PAGE).unwrap_or(usize::MAX));
     let last = found.last().filter(|_| more).map(|last| last.number);
@@ -169,7 +177,8 @@ struct VerifyPage {
 
 /// The last anchors of the record.
 pub(crate) async fn show_chain(State(state): State<AppState>, visit: Visit) -> Answer {
-    page::show(&chain_page(&state, &visit, None).await?)
+    let reading = state.reading(&visit).await;
+    page::show(&chain_page(&reading, &visit, None).await?)
 }
 
 /// Nothing is asked besides the proof itself.
@@ -183,7 +192,8 @@ pub(crate) async fn verify(
     _sent: Submission<Nothing>,
 ) -> Answer {
     visit.record(&state, "audit.verified", ("audit", ""), "").await?;
-    let proof = match tokio::time::timeout(PROOF_MOST, prove(&state)).await {
+    let reading = state.reading(&visit).await;
+    let proof = match tokio::time::timeout(PROOF_MOST, reading.read_within(PROOF_MOST, prove)).await {
         Ok(proof) => proof?,
         Err(_) => Proof {
             tone: Tone::Warn,
@@ -194,11 +204,11 @@ pub(crate) async fn verify(
             breaks: Vec::new(),
         },
     };
-    page::show(&chain_page(&state, &visit, Some(proof)).await?)
+    page::show(&chain_page(&reading, &visit, Some(proof)).await?)
 }
 
-async fn prove(state: &AppState) -> Result<Proof, Failure> {
-    let report = audit::verify(state.pool()).await.map_err(|error| Failure::Engine(error.to_string()))?;
+async fn prove(pool: PgPool) -> Result<Proof, Failure> {
+    let report = audit::verify(&pool).await.map_err(|error| Failure::Engine(error.to_string()))?;
     let breaks: Vec<String> = report.breaks.iter().map(ToString::to_string).collect();
     Ok(if breaks.is_empty() {
         Proof {
@@ -215,9 +225,13 @@ async fn prove(state: &AppState) -> Result<Proof, Failure> {
     })
 }
 
-async fn chain_page(state: &AppState, visit: &Visit, proof: Option<Proof>) -> Result<VerifyPage, Failure> {
-    let shell = Shell::new(visit, "Audit chain");
-    let newest = anchors::newest(state.pool(), 20).await?;
+async fn chain_page(
+    reading: &Reading,
+    visit: &Visit,
+    proof: Option<Proof>,
+) -> Result<VerifyPage, Failure> {
+    let newest = reading.read(|pool: PgPool| async move { anchors::newest(&pool, 20).await }).await?;
+    let shell = Shell::new(visit, "Audit chain").read_by(reading);
     Ok(VerifyPage {
         anchors: newest
             .into_iter()

@@ -11,6 +11,7 @@ use orderly_engine::view::outcome::{Outcome, outcomes};
 use orderly_engine::view::tracking::{self, Journey, MessageHead};
 use orderly_hl7::Message;
 use serde::Deserialize;
+use sqlx::PgPool;
 
 use super::content::{self, RawLine, ReadableSegment, TreeSegment};
 use super::custody;
@@ -210,7 +211,9 @@ pub(crate) async fn show(
     let not_found = || Failure::NotFound { what: "message" };
     let message_id: MessageId = id.parse().map_err(|_| not_found())?;
     let tab = Tab::from_word(&asked.tab).ok_or_else(not_found)?;
-    let head = tracking::head(state.pool(), message_id.0).await?.ok_or_else(not_found)?;
+    let reading = state.reading(&visit).await;
+    let head = |pool: PgPool| async move { tracking::head(&pool, message_id.0).await };
+    let head = reading.find(head).await?.ok_or_else(not_found)?;
     let hidden = tab.shows_content() && !reads(&visit);
     if tab == Tab::Access && !visit.may(Capability::AuditRead) && !reads(&visit) {
         return Err(Failure::NotAllowed { needs: Needs::One(Capability::AuditRead) });
@@ -218,15 +221,13 @@ pub(crate) async fn show(
     // Recorded before anything is sent: if this fails, nothing is shown.
     let action = if hidden { "message.refused" } else { "message.viewed" };
     visit.record(&state, action, ("message", &id), tab.word()).await?;
-    let (status, status_detail) = status(&state, &visit, head.id).await?;
-    let mut found = tracking::findings(state.pool(), &[head.id]).await?;
-    let found = found.remove(&head.id).unwrap_or_default();
     let shell = Shell::new(&visit, title(&head)).crumb("Messages", "/messages");
-    let body = if hidden {
-        Body::default()
-    } else {
-        body(&state, &visit, &shell, &head, tab, &asked, &found).await?
+    let told = |pool: PgPool| {
+        let (visit, shell, head, asked) = (&visit, &shell, &head, &asked);
+        async move { told(&pool, visit, shell, head, (!hidden).then_some(tab), asked).await }
     };
+    let Told { status: (status, status_detail), found, body, batch } = reading.read(told).await?;
+    let shell = shell.read_by(&reading);
     let holders = visit.guest.site.roles.holders(Capability::MsgRead).join(", ");
     page::show(&MessagePage {
         control_id: head.control_id.clone().unwrap_or_default(),
@@ -239,7 +240,7 @@ pub(crate) async fn show(
         status_detail,
         parent: head.parent.map(|parent| format!("/messages/{}", MessageId(parent))),
         mark: found.iter().map(|one| one.severity).max().map(|worst| findings::counted(found.len(), worst)),
-        batch: batch_of(&state, head.id).await?,
+        batch,
         may_edit: visit.may(Capability::MsgEdit) && head.message_type != "ACK",
         may_ask: visit.may(Capability::PortRead) && reads(&visit),
         may_hold: visit.may(Capability::RetentionConfig),
@@ -254,12 +255,43 @@ pub(crate) async fn show(
     })
 }
 
+/// What is read of a message for its page.
+struct Told {
+    status: (Outcome, String),
+    found: Vec<Found>,
+    body: Body,
+    batch: Vec<(String, String)>,
+}
+
+/// Reads it; without a tab nothing of what it says.
+async fn told(
+    pool: &PgPool,
+    visit: &Visit,
+    shell: &Shell,
+    head: &MessageHead,
+    tab: Option<Tab>,
+    asked: &Asked,
+) -> Result<Told, Failure> {
+    let mut found = tracking::findings(pool, &[head.id]).await?;
+    let found = found.remove(&head.id).unwrap_or_default();
+    Ok(Told {
+        status: status(pool, visit, head.id).await?,
+        body: match tab {
+            Some(tab) => body(pool, visit, shell, head, tab, asked, &found).await?,
+            None => Body::default(),
+        },
+        batch: batch_of(pool, head.id).await?,
+        found,
+    })
+}
+
 /// The exact bytes, as a file.
 pub(crate) async fn download(State(state): State<AppState>, visit: Visit, Path(id): Path<String>) -> Answer {
     let not_found = || Failure::NotFound { what: "message" };
     let message_id: MessageId = id.parse().map_err(|_| not_found())?;
     visit.record(&state, "message.downloaded", ("message", &id), "").await?;
-    let body = tracking::body(state.pool(), message_id.0).await?.ok_or_else(not_found)?;
+    let body = |pool: PgPool| async move { tracking::body(&pool, message_id.0).await };
+    let body = state.reading(&visit).await.find(body).await?.ok_or_else(not_found)?;
     Ok(page::download(&format!("{id}.hl7"), "application/octet-stream", body).into_response())
 }
 
@@ -279,19 +311,19 @@ pub(super) fn source_words(head: &MessageHead, shell: &Shell) -> String {
     }
 }
 
-async fn status(state: &AppState, visit: &Visit, id: i64) -> Result<(Outcome, String), Failure> {
-    let mut found = outcomes(state.pool(), &[id], visit.guest.now).await?;
+async fn status(pool: &PgPool, visit: &Visit, id: i64) -> Result<(Outcome, String), Failure> {
+    let mut found = outcomes(pool, &[id], visit.guest.now).await?;
     let (outcome, detail) = found.remove(&id).unwrap_or((Outcome::Received, String::new()));
     Ok((outcome, super::outcome_words(&detail, &visit.guest.site.names)))
 }
 
 /// The batch that a message came in with, and those that it went out with.
-async fn batch_of(state: &AppState, id: i64) -> Result<Vec<(String, String)>, Failure> {
-    let came = batches::came_in(state.pool(), id).await?;
+async fn batch_of(pool: &PgPool, id: i64) -> Result<Vec<(String, String)>, Failure> {
+    let came = batches::came_in(pool, id).await?;
     let came = came.map(|(batch, number)| {
         (format!("Came as number {number} of a batch"), format!("/batches/in/{}", MessageId(batch)))
     });
-    let went = batches::went_in(state.pool(), id).await?;
+    let went = batches::went_in(pool, id).await?;
     let went = went.into_iter().map(|(batch, number)| {
         (format!("Number {number} of an outgoing batch"), format!("/batches/{}", MessageId(batch)))
     });
@@ -316,7 +348,7 @@ fn tabs(id: &str, current: Tab, findings: usize) -> Vec<TabLink> {
 }
 
 async fn body(
-    state: &AppState,
+    pool: &PgPool,
     visit: &Visit,
     shell: &Shell,
     head: &MessageHead,
@@ -324,7 +356,6 @@ async fn body(
     asked: &Asked,
     found: &[Found],
 ) -> Result<Body, Failure> {
-    let pool = state.pool();
     Ok(match tab {
         Tab::Findings => {
             // Only who may read it is led to the place in the message.
@@ -357,7 +388,7 @@ async fn body(
             let blocks = tracking::blocks(pool, &journey.entries).await?;
             let verified = match asked.verify.as_str() {
                 "" => None,
-                _ => Some(custody::verify(state, head, &blocks).await?),
+                _ => Some(custody::verify(pool, head, &blocks).await?),
             };
             custody::body(&journey, &blocks, head, verified, shell)
         }

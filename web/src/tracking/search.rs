@@ -8,6 +8,7 @@ use orderly_engine::view::outcome::{OUTCOMES, Outcome};
 use orderly_engine::view::search::{Filter, Found, Origin, SCAN_MOST, With};
 use orderly_engine::view::{patient_search, search};
 use serde::Deserialize;
+use sqlx::PgPool;
 
 use super::{masked_patient, outcome_tag, reads};
 use crate::failure::Failure;
@@ -111,7 +112,17 @@ pub(crate) async fn show(State(state): State<AppState>, visit: Visit, Query(aske
     let mut shell = Shell::new(&visit, "Messages");
     let filter = filter(&asked, patient.clone(), &shell)?;
     record(&state, &visit, &asked, patient.as_deref()).await?;
-    let found = search::search(state.pool(), &filter, visit.guest.now, PAGE).await?;
+    let reading = state.reading(&visit).await;
+    let search = |pool: PgPool| {
+        let (filter, now) = (&filter, visit.guest.now);
+        async move { search::search(&pool, filter, now, PAGE).await }
+    };
+    let mut found = reading.read(search).await?;
+    // What just came in must not seem lost to who knows its number.
+    if found.rows.is_empty() && filter.has_key() && reading.turn_to_primary() {
+        found = reading.read(search).await?;
+    }
+    shell = shell.read_by(&reading);
     let older = match (found.more, found.rows.last()) {
         (true, Some(last)) => Some(asked.with("before", &MessageId(last.id).to_string())),
         _ => None,
@@ -280,7 +291,7 @@ fn row(found: &Found, shell: &Shell, visit: &Visit) -> Row {
 }
 
 fn summary(count: usize, more: bool, later_page: bool, shell: &Shell) -> String {
-    let time = shell.now.with_timezone(&shell.zone).format("%H:%M:%S");
+    let time = shell.known_until();
     match (count, more || later_page) {
         (0, _) => format!("Nothing matched, as of {time}"),
         (1, false) => format!("1 message, as of {time}"),
