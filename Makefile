@@ -1,6 +1,6 @@
 # The front door. Every target works from a clean clone on Debian or Ubuntu with a Rust toolchain.
 
-.PHONY: run test bench bench-hl7 check crash scenarios fuzz
+.PHONY: run test bench bench-hl7 check crash soak scenarios fuzz
 
 run: ## Build and start the demo hospital (Ctrl-C stops it; its data is kept in ./data)
 	@scripts/install.sh run
@@ -31,6 +31,12 @@ crash: ## The long crash and failure tests: KILLS=1000 SEED=1 ROUNDS=20
 	cargo build --release --locked --bin orderly
 	ORDERLY_CRASH_KILLS=$(or $(KILLS),1000) ORDERLY_CRASH_SEED=$(or $(SEED),1) cargo test --release --locked -p orderly-tests --test crash -- --nocapture
 	ORDERLY_FAILURE_ROUNDS=$(or $(ROUNDS),20) ORDERLY_FAILURE_SEED=$(or $(SEED),1) cargo test --release --locked -p orderly-tests --test failures -- --nocapture --test-threads 1
+
+soak: ## A hospital day for long, the server's memory read each minute; fails when it grows: MINUTES=10080 RATE=20 (7 days, some 40 GB)
+	@scripts/install.sh run
+	cargo build --release --locked --bin orderly
+	ORDERLY_SOAK_MINUTES=$(or $(MINUTES),20) ORDERLY_SOAK_RATE=$(or $(RATE),50) ORDERLY_TEST_PROGRAM=$(CURDIR)/target/release/orderly \
+		cargo test --locked --workspace --test crash memory_stays_flat -- --nocapture
 
 scenarios: ## The acceptance scenarios with each crash point ending the server: KILLS=20 (not a release: that has no such points)
 	@scripts/install.sh run

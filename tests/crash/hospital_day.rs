@@ -16,6 +16,7 @@ const SENDERS: u32 = 4;
 /// One order in so many needs a person.
 const ONE_EXPENSIVE_IN: u32 = 100;
 
+type Known = Arc<Mutex<HashSet<String>>>;
 type Acknowledged = Arc<Mutex<Vec<(String, Kind)>>>;
 
 /// What was promised and what arrived.
@@ -54,6 +55,8 @@ pub(crate) struct HospitalDay {
     ward: Receiver,
     over: Arc<AtomicBool>,
     acknowledged: Acknowledged,
+    /// Orders that the laboratory answered.
+    known: Known,
     senders: Vec<JoinHandle<()>>,
 }
 
@@ -69,7 +72,8 @@ impl HospitalDay {
             .port();
         let hub = format!("127.0.0.1:{port}");
         let acknowledged = Acknowledged::default();
-        let laboratory = laboratory(&hub, &acknowledged).await;
+        let known = Known::default();
+        let laboratory = laboratory(&hub, &acknowledged, known.clone()).await;
         let over = Arc::new(AtomicBool::new(false));
         let pause = Duration::from_secs(1) * SENDERS / rate;
         let senders = (0..SENDERS)
@@ -79,7 +83,7 @@ impl HospitalDay {
             .collect();
         let (order_entry, billing, ward) =
             (Receiver::open().await, Receiver::open().await, Receiver::open().await);
-        Self { hub, order_entry, laboratory, billing, ward, over, acknowledged, senders }
+        Self { hub, order_entry, laboratory, billing, ward, over, acknowledged, known, senders }
     }
 
     /// Addresses for the site `demo`.
@@ -109,6 +113,20 @@ impl HospitalDay {
         orders.saturating_sub(count(&[Kind::Confirmation]).min(count(&[Kind::Result])))
     }
 
+    /// Where everybody sends to.
+    pub(crate) fn hub(&self) -> &str {
+        &self.hub
+    }
+
+    /// Forgets what was promised and what arrived, so that the day can last for weeks; answers how much was acknowledged.
+    pub(crate) fn forget(&self) -> usize {
+        for receiver in [&self.order_entry, &self.laboratory, &self.billing, &self.ward] {
+            receiver.forget();
+        }
+        self.known.lock().expect("not poisoned").clear();
+        std::mem::take(&mut *self.acknowledged.lock().expect("not poisoned")).len()
+    }
+
     /// What was promised and what arrived until now.
     pub(crate) fn ledger(&self) -> Ledger {
         Ledger {
@@ -122,7 +140,7 @@ impl HospitalDay {
 
 /// A laboratory that confirms each order once and reports one result for it, however often it hears of it. It sends
 /// over several connections, each patient's messages over one.
-async fn laboratory(hub: &str, acknowledged: &Acknowledged) -> Receiver {
+async fn laboratory(hub: &str, acknowledged: &Acknowledged, known: Known) -> Receiver {
     let connections: Vec<_> = (0..SENDERS)
         .map(|_| {
             let (outbox, queue) = mpsc::unbounded_channel();
@@ -130,7 +148,6 @@ async fn laboratory(hub: &str, acknowledged: &Acknowledged) -> Receiver {
             outbox
         })
         .collect();
-    let known = Mutex::new(HashSet::new());
     let next = AtomicU32::new(0);
     Receiver::answering(Arc::new(move |message: &Message| {
         let is_order = matches!(message.text("MSH-9.1").as_str(), "ORM" | "OML");

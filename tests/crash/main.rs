@@ -5,6 +5,7 @@
 mod approver;
 mod audit;
 mod hospital_day;
+mod soak;
 
 use std::time::{Duration, Instant};
 

@@ -88,6 +88,15 @@ impl Receiver {
         self.received.lock().expect("nothing panics while it holds the ledger").clone()
     }
 
+    /// Forgets what it received, so that it can go on for days.
+    ///
+    /// # Panics
+    ///
+    /// As [`Receiver::received`].
+    pub fn forget(&self) {
+        self.received.lock().expect("nothing panics while it holds the ledger").clear();
+    }
+
     /// Waits for a message that `wanted` accepts.
     pub async fn expect(&self, what: &str, wanted: impl Fn(&Message) -> bool) -> Message {
         eventually(what, async || self.received().into_iter().find(|message| wanted(message))).await
