@@ -70,8 +70,18 @@ impl Watch {
         if crate::view::pressure::any_limit(&configuration) {
             rules.push(senders_slowed());
         }
+        if !rules.iter().any(|rule| matches!(rule.when, AlertWhen::DiskFree { .. })) {
+            rules.push(disk_low());
+        }
+        rules.push(receiving_stopped());
         self.patrol.step(self.store.pool()).await?;
+        let sees_disk = self.store.disk().room().is_some();
         for rule in &rules {
+            let of_disk = matches!(rule.when, AlertWhen::DiskFree { .. } | AlertWhen::DiskLow { .. });
+            if of_disk && !sees_disk {
+                // Another node may see it, and have opened an alert.
+                continue;
+            }
             let holding = self.holding(rule).await?;
             self.apply(&configuration, alerts, rule, holding).await?;
         }
@@ -239,6 +249,29 @@ fn senders_slowed() -> AlertRule {
         title: "Senders are slowed".to_owned(),
         when: AlertWhen::SendersSlowed,
         clear: Duration::from_secs(60),
+        ..built_in()
+    }
+}
+
+/// The same as [`crate::disk::LOW_PERCENT`] says.
+fn disk_low() -> AlertRule {
+    AlertRule {
+        name: "disk-low".to_owned(),
+        title: "The disk of the database host is nearly full".to_owned(),
+        when: AlertWhen::DiskLow { stopped: false },
+        clear: Duration::ZERO,
+        ..built_in()
+    }
+}
+
+/// Told even when no rule names it: senders are turned away.
+fn receiving_stopped() -> AlertRule {
+    AlertRule {
+        name: "receiving-stopped".to_owned(),
+        title: "Nothing is received".to_owned(),
+        when: AlertWhen::DiskLow { stopped: true },
+        severity: Severity::Critical,
+        clear: Duration::ZERO,
         ..built_in()
     }
 }

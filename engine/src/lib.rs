@@ -14,6 +14,7 @@ pub mod current;
 pub(crate) mod deadly;
 pub mod delivery;
 pub mod directory;
+pub mod disk;
 pub mod draft;
 pub mod engine;
 pub mod fault;

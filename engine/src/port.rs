@@ -487,6 +487,7 @@ pub async fn start(engine: &crate::engine::Engine, data: PathBuf) -> Result<Outs
     let tasks: TaskTracker = engine.tasks().clone();
     let pressure = Pressure::new(engine.stopping().clone());
     tasks.spawn(pressure.clone().run(engine.store().clone(), Arc::clone(running)));
+    tasks.spawn(engine.store().disk().clone().keep_looking(engine.stopping().clone()));
     let receiver = Receiver {
         store: engine.store().clone(),
         running: Arc::clone(running),

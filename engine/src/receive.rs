@@ -54,6 +54,11 @@ use tokio_util::task::TaskTracker;
 /// How long a location takes no new connections after a message whose port is much too far behind.
 const FULL_FOR: Duration = Duration::from_secs(10);
 
+/// How long a connection is not read after a message for which the database host has no room.
+const NO_ROOM_PAUSE: Duration = Duration::from_secs(1);
+/// Why nothing is stored then.
+const NO_ROOM: &str = "the disk of the database host is nearly full";
+
 /// What all receive locations of a node share.
 #[derive(Debug, Clone)]
 pub struct Receiver {
@@ -121,6 +126,7 @@ impl Intake for Door {
         let arrival =
             Arrival { current: &current, port, location, peer, id: self.receiver.store.ids().message() };
         match input {
+            input if self.receiver.store.disk().is_short() => self.turn_away(input, &arrival, reply),
             Input::Frame(bytes) if self.receiver.suspicion.is_raised() => {
                 let again = self.again(&arrival);
                 self.receiver.tasks.spawn(async move { again.take_suspected(bytes, reply).await });
@@ -218,6 +224,36 @@ impl Door {
             Ok(Published::Repeat { first, same_content }) => door.repeated(known, first, same_content, reply),
             Err(error) => reply.not_stored(door.not_stored(&error, &known)),
         })
+    }
+
+    /// The database host is nearly out of disk: nothing is stored. Its sender is told to send it again later, after a
+    /// pause in which its connection is not read.
+    fn turn_away(&self, input: Input, arrival: &Arrival<'_>, reply: Reply) -> Taken {
+        let Input::Frame(bytes) = input else {
+            reply.answer(Answer::Close);
+            return Taken::Queued;
+        };
+        let read = catch_unwind(AssertUnwindSafe(|| read(decode::decode(bytes), arrival)));
+        let again = self.again(arrival);
+        let answer = match read {
+            Ok(Ok(known)) => {
+                let reason = NO_ROOM.to_owned();
+                again.not_stored(&Error::NotStored { message: arrival.id, reason }, &known)
+            }
+            // A batch, or what has no header to answer to.
+            _ => Answer::Close,
+        };
+        let (pressure, hold) = (self.receiver.pressure.clone(), Hold { time: NO_ROOM_PAUSE, refuses: false });
+        self.receiver.tasks.spawn(async move {
+            pressure.wait(hold).await;
+            reply.not_stored(answer);
+        });
+        Taken::Alone
+    }
+
+    /// False while the database host is nearly out of disk.
+    pub(crate) fn has_room(&self) -> bool {
+        !self.receiver.store.disk().is_short()
     }
 
     /// How the answer to a message with these routes is held back; notes when new connections are not wanted.

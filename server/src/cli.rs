@@ -83,6 +83,10 @@ pub(crate) struct Serve {
     /// Networks of the proxies that speak TLS for the console, such as 10.4.0.0/16; commas between several.
     #[arg(long, value_name = "CIDR", value_delimiter = ',')]
     pub(crate) behind_proxy: Vec<orderly_web::Network>,
+    /// Folder on the disk of the database, where Postgres is on this machine but does not tell where: below 5 % free nothing
+    /// is received until there is room.
+    #[arg(long, value_name = "FOLDER", env = "ORDERLY_DATABASE_DISK")]
+    pub(crate) database_disk: Option<PathBuf>,
     /// Environment whose values apply (`site.<environment>.yaml`).
     #[arg(long, env = "ORDERLY_ENVIRONMENT")]
     pub(crate) environment: Option<String>,

@@ -60,6 +60,7 @@ async fn serve(
             .context("ORDERLY_READ_DATABASE_URL is not the address of a Postgres")?;
         store.read_from(standby);
     }
+    watch_disk(options, &store)?;
     let stored = deploy(options, &store).await?;
     let engine = Engine::start_on(store, stored).await?;
     let listening = orderly_engine::port::start_ports(&engine, &options.database.data).await?;
@@ -87,6 +88,20 @@ async fn serve(
         !lost.is_cancelled(),
         "another process took the slot of this node while it was cut off: start it again"
     );
+    Ok(())
+}
+
+/// Looks at the folder that was named, else at what the database told of itself.
+fn watch_disk(options: &cli::Serve, store: &Store) -> anyhow::Result<()> {
+    if let Some(folder) = &options.database_disk {
+        let seen = store.disk().watch_folders(std::slice::from_ref(folder));
+        ensure!(seen, "the disk of {} cannot be seen: name a folder that is there", folder.display());
+    }
+    if store.disk().room().is_none() {
+        tracing::info!(
+            "The disk of the database host is not seen from here: nobody is told when it fills up"
+        );
+    }
     Ok(())
 }
 

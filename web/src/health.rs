@@ -11,8 +11,12 @@ pub(crate) async fn live() -> &'static str {
     "live\n"
 }
 
-/// Work can be taken: the database answers.
+/// Work can be taken: the database answers, and its host has room.
 pub(crate) async fn ready(State(state): State<AppState>) -> Response {
+    if state.store.disk().is_short() {
+        let why = "the disk of the database host is nearly full: nothing is received\n";
+        return (StatusCode::SERVICE_UNAVAILABLE, why).into_response();
+    }
     match orderly_engine::people::reachable(state.pool()).await {
         Ok(()) => "ready\n".into_response(),
         Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer\n").into_response(),

@@ -286,3 +286,23 @@ async fn a_send_port_is_drained_and_an_orchestration_held_by_their_own_names() {
     let fields = [("form_key", key.as_str()), ("to", "draining"), ("reason", "new cable"), ("version", "0")];
     browser.post("/ports/receive/lab/mllp", &fields).await.expect(StatusCode::UNPROCESSABLE_ENTITY);
 }
+
+#[tokio::test]
+async fn a_disk_of_the_database_host_that_fills_up_is_shown_and_ends_readiness() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    let console = Console::start().await;
+    let browser = console.signed_in("m.okafor").await;
+    let free = Arc::new(AtomicU32::new(20));
+    let (read, disk) = (free.clone(), console.store.disk());
+    disk.watch(move || Ok(f64::from(read.load(Ordering::SeqCst))));
+    assert!(!browser.get("/ops").await.body.contains("disk of the database host"));
+    free.store(9, Ordering::SeqCst);
+    disk.look();
+    browser.get("/ops").await.says("9.0 % of the disk of the database host is free. Below 5 % nothing");
+    browser.get("/health/ready").await.expect(StatusCode::OK);
+    free.store(4, Ordering::SeqCst);
+    disk.look();
+    browser.get("/ops").await.says("4.0 % of the disk of the database host is free. Nothing is received");
+    browser.get("/health/ready").await.expect(StatusCode::SERVICE_UNAVAILABLE).says("nearly full");
+}

@@ -2,6 +2,7 @@
 
 use super::{Holding, Watch};
 use crate::configuration::{AlertRule, AlertWhen};
+use crate::disk::Room;
 use crate::store::Error;
 use chrono::{DateTime, TimeDelta, Utc};
 use std::time::Duration;
@@ -30,11 +31,22 @@ impl Watch {
             AlertWhen::NotRouted { over } => self.not_routed(*over).await?,
             AlertWhen::TaskOverdue { over } => self.overdue(*over).await?,
             AlertWhen::BatchLate { over } => self.late_batches(*over).await?,
+            AlertWhen::DiskFree { under_percent } => self.disk(|free, _| free < f64::from(*under_percent)),
+            AlertWhen::DiskLow { stopped: false } => self.disk(|_, room| room != Room::Enough),
+            AlertWhen::DiskLow { stopped: true } => self.disk(|_, room| room == Room::Short),
         };
         let named = |object: &String| {
             rule.ports.is_empty() || rule.ports.iter().any(|port| super::is_of(object, port))
         };
         Ok(holding.into_iter().filter(|(object, _)| named(object)).collect())
+    }
+
+    /// The disk of the database host, where it is seen.
+    fn disk(&self, is_low: impl Fn(f64, Room) -> bool) -> Holding {
+        let Some((free, room)) = self.store.disk().room() else { return Holding::new() };
+        let stopped = if room == Room::Short { "; nothing is received until there is room" } else { "" };
+        let told = ("database host".to_owned(), format!("{free:.1} % of its disk is free{stopped}"));
+        is_low(free, room).then_some(told).into_iter().collect()
     }
 
     async fn ports_down(&self, over: Duration) -> Result<Holding, Error> {

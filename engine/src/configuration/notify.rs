@@ -163,6 +163,16 @@ pub enum AlertWhen {
         /// Limit.
         over: Duration,
     },
+    /// Less of the disk of the database host is free, where a node sees it.
+    DiskFree {
+        /// Percent.
+        under_percent: u32,
+    },
+    /// The disk of the database host is nearly full; with `stopped` only once nothing is received.
+    DiskLow {
+        /// Whether nothing is received.
+        stopped: bool,
+    },
     /// Work was suspended with a code and port that no open alert has.
     NewSuspendedCause,
     /// A rule failed.

@@ -57,6 +57,9 @@ pub(crate) enum Away {
     /// Some of its messages could not be stored.
     #[error("some of its messages could not be stored")]
     NotStored,
+    /// The database host has no room for it.
+    #[error("the disk of the database host is nearly full; files stay where they are until there is room")]
+    NoRoom,
     /// Another node works on it.
     #[error("another node works on it")]
     Elsewhere,

@@ -183,6 +183,7 @@ const MEASURED: &[&str] = &[
     "suspended",
     "not_routed",
     "negative_ack_rate",
+    "disk_free",
 ];
 const LATER: &[&str] = &[
     "ack_late",
@@ -193,7 +194,6 @@ const LATER: &[&str] = &[
     "instance_waiting",
     "milestone",
     "certificate_expires",
-    "disk_free",
     "schedule_missed",
     "node_lost",
     "purge_failed",
@@ -221,7 +221,12 @@ fn condition(sheet: &Sheet, node: &Node) -> Option<AlertWhen> {
             None
         }
         None if MEASURED.contains(&word) => {
-            refuse(format!("`{word}` needs its limit"), Some(format!("write {{ {word}: {{ over: ... }} }}")))
+            let key = match word {
+                "disk_free" => "free_under_percent",
+                "negative_ack_rate" => "over_percent",
+                _ => "over",
+            };
+            refuse(format!("`{word}` needs its limit"), Some(format!("write {{ {word}: {{ {key}: ... }} }}")))
         }
         None => match BARE.iter().find(|(known, _)| *known == word) {
             Some((_, when)) => Some(when.clone()),
@@ -247,6 +252,11 @@ fn measured(sheet: &Sheet, word: &str, body: &Node) -> Option<AlertWhen> {
         "waiting" => AlertWhen::Waiting { over: count(&object)? },
         "suspended" => AlertWhen::Suspended { over: count(&object)? },
         "not_routed" => AlertWhen::NotRouted { over: count(&object)? },
+        "disk_free" => {
+            object.require("free_under_percent")?;
+            let under_percent = u32::try_from(object.number("free_under_percent", 1, 99)?).ok()?;
+            AlertWhen::DiskFree { under_percent }
+        }
         _ => negative_ack_rate(&object)?,
     };
     object.finish();

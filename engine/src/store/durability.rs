@@ -1,5 +1,7 @@
 //! What the database server must promise before anything is acknowledged.
 
+use std::path::PathBuf;
+
 use sqlx::PgConnection;
 
 use super::Error;
@@ -36,5 +38,20 @@ impl Durability {
             }
         }
         Ok(())
+    }
+
+    /// Where the server keeps its data, when it is on this machine and its user may tell us. Of a throw-away server nobody
+    /// wants to know.
+    pub(super) async fn data_folder(self, connection: &mut PgConnection) -> Option<PathBuf> {
+        if self == Self::NotCheckedForTests {
+            return None;
+        }
+        let folder = sqlx::query_scalar!(
+            "SELECT current_setting('data_directory') AS folder
+              WHERE inet_server_addr() IS NULL OR inet_server_addr() <<= '127.0.0.0/8' OR inet_server_addr() = '::1'"
+        )
+        .fetch_optional(connection)
+        .await;
+        folder.ok().flatten().flatten().map(PathBuf::from)
     }
 }

@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 
 use crate::clock::Clock;
 use crate::crash_point::Point as _;
+use crate::disk::Disk;
 use crate::ids::IdSource;
 use crate::tracking;
 
@@ -145,6 +146,7 @@ struct Inner {
     epoch: AtomicI64,
     record_chain: AtomicI32,
     ids: OnceLock<Arc<IdSource>>,
+    disk: Disk,
     woken: Mutex<Vec<i32>>,
     wake: Notify,
     standby: OnceLock<Standby>,
@@ -165,8 +167,13 @@ impl Store {
         durability.check(&mut owner).await?;
         MIGRATIONS.run(&mut owner).await?;
         role::ensure(&mut owner).await?;
+        let folder = durability.data_folder(&mut owner).await;
         owner.close().await?;
         let store = Self::connect(hosts, clock).await?;
+        if let Some(folder) = folder {
+            // The write-ahead log may be elsewhere.
+            store.disk().watch_folders(&[folder.join("pg_wal"), folder]);
+        }
         partition::ensure_soon(&store).await?;
         Ok(store)
     }
@@ -201,6 +208,7 @@ impl Store {
                 epoch: AtomicI64::new(0),
                 record_chain: AtomicI32::new(0),
                 ids: OnceLock::new(),
+                disk: Disk::default(),
                 woken: Mutex::new(Vec::new()),
                 wake: Notify::new(),
                 standby: OnceLock::new(),
@@ -277,6 +285,12 @@ impl Store {
             self.inner.pool.set_connect_options(self.options());
             let _ = connection.close().await;
         }
+    }
+
+    /// The disk of the database host, as far as it is seen from here.
+    #[must_use]
+    pub fn disk(&self) -> &Disk {
+        &self.inner.disk
     }
 
     /// The clock.

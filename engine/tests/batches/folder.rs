@@ -32,6 +32,24 @@ async fn a_file_becomes_a_message_and_the_message_a_file_named_after_its_facts()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn files_stay_where_they_are_while_the_database_host_is_nearly_out_of_disk() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let site = Site::start(FOLDERS).await;
+    let full = std::sync::Arc::new(AtomicBool::new(true));
+    let (read, disk) = (full.clone(), site.engine.store().disk().clone());
+    disk.watch(move || Ok(if read.load(Ordering::SeqCst) { 4.9 } else { 12.1 }));
+    site.put("in/one.hl7", &adt("A1"));
+    assert!(site.until_failure("in/folder").await.contains("nearly full"));
+    assert_eq!(site.files("in"), [("one.hl7".to_owned(), adt("A1"))]);
+    full.store(false, Ordering::SeqCst);
+    disk.look();
+    site.until_files("out", 1).await;
+    site.until_files("in/done", 1).await;
+    assert_eq!(site.contents("out"), [adt("A1")]);
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn temporary_hidden_and_foreign_names_stay_where_they_are() {
     let site = Site::start(FOLDERS).await;
     for name in ["in/.hidden.hl7", "in/half.hl7.tmp", "in/other.txt", "in/up.hl7.filepart"] {

@@ -11,6 +11,7 @@ mod wire;
 mod answer;
 mod database_away;
 mod database_slow;
+mod disk;
 mod fence;
 mod flow;
 mod order;

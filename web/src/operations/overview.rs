@@ -2,6 +2,7 @@
 
 use askama::Template;
 use axum::extract::State;
+use orderly_engine::disk::Room;
 use orderly_engine::view::operations::{self, Count};
 use orderly_engine::view::suspended;
 
@@ -29,6 +30,13 @@ struct Node {
     lanes: i64,
 }
 
+/// The disk of the database host, when there is something to say of it.
+struct Disk {
+    tone: Tone,
+    free: String,
+    stopped: bool,
+}
+
 #[derive(Template)]
 #[template(path = "operations/overview.html")]
 struct OverviewPage {
@@ -44,6 +52,7 @@ struct OverviewPage {
     groups: Vec<GroupLine>,
     more_groups: usize,
     alerts: Vec<AlertLine>,
+    disk: Option<Disk>,
     orchestrations: Vec<OrchestrationLine>,
     nodes: Vec<Node>,
 }
@@ -89,11 +98,22 @@ pub(crate) async fn show(State(state): State<AppState>, visit: Visit) -> Answer 
         more_groups: groups.len().saturating_sub(GROUPS),
         groups: groups.iter().take(GROUPS).map(|group| group_line(group, &shell)).collect(),
         alerts: open.map(|alert| alerts::line(alert, &shell)).collect(),
+        disk: disk(&state),
         orchestrations: instances::orchestrations(&state, &shell).await?,
         nodes: nodes.into_iter().map(|node| node_line(node, &shell)).collect(),
         ports,
         shell,
     })
+}
+
+fn disk(state: &AppState) -> Option<Disk> {
+    let (free, room) = state.store.disk().room()?;
+    let tone = match room {
+        Room::Enough => return None,
+        Room::Low => Tone::Warn,
+        Room::Short => Tone::Bad,
+    };
+    Some(Disk { tone, free: format!("{free:.1}"), stopped: room == Room::Short })
 }
 
 fn node_line(node: operations::NodeRow, shell: &Shell) -> Node {

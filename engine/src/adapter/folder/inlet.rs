@@ -99,6 +99,9 @@ async fn run(shared: Arc<Shared>, stop: CancellationToken) {
 impl Shared {
     /// Takes what was claimed before, then what is ready now.
     async fn look(&self, seen: &mut Seen, stop: &CancellationToken) -> Result<(), Away> {
+        if !self.door.has_room() {
+            return Err(Away::NoRoom);
+        }
         // First the rows, then the folder: a file that another node finishes meanwhile is not taken for vanished.
         let begun = self.door.unfinished_files().await?;
         let folder = self.folder.clone();
