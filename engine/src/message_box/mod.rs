@@ -5,6 +5,7 @@ pub(crate) mod fault;
 mod publish;
 mod repeat;
 mod rows;
+mod seat;
 pub mod subscription;
 mod types;
 

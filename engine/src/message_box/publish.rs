@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::commit::Committer;
+use super::seat::{Seat, Seats};
 use super::{Error, Incoming, Published};
 use crate::audit::sha256;
 use crate::current::Running;
@@ -28,16 +29,14 @@ const BIG_BODY_BYTES: usize = 256 << 10;
 /// Messages that wait for a committer before callers wait for room.
 const QUEUE_MAX: usize = 4_096;
 
-/// Neighbouring connections that share a committer. One committer with large batches costs less than two with small
-/// ones; with more connections than this a second backend is worth it.
-const CONNECTIONS_TOGETHER: u64 = 128;
-
 /// A message on its way through a committer.
 pub(super) struct Request {
     pub(super) incoming: Incoming,
     pub(super) sha256: [u8; 32],
     pub(super) attached: Vec<(Incoming, [u8; 32])>,
     pub(super) reply: Reply,
+    /// Given back when the request is answered.
+    _seat: Seat,
 }
 
 impl Request {
@@ -80,6 +79,7 @@ impl Reply {
 #[derive(Debug, Clone)]
 pub struct MessageBox {
     committers: Arc<[mpsc::Sender<Request>]>,
+    seats: Arc<Seats>,
     big: mpsc::Sender<Request>,
 }
 
@@ -107,21 +107,22 @@ impl MessageBox {
             senders.push(sender);
         }
         let big = senders.remove(0);
-        Ok(Self { committers: senders.into(), big })
+        let seats = Seats::new(senders.len());
+        Ok(Self { committers: senders.into(), seats, big })
     }
 
     /// Stores a message and routes it. When this returns `Ok`, that is committed.
     ///
-    /// Messages with the same `committer_hash` (that of the connection) are committed in the order of the calls. A
-    /// repeat of a known key is not stored and not routed again.
+    /// Messages of the same `line` (the number of a connection) are committed in the order of the calls. A repeat of a
+    /// known key is not stored and not routed again.
     ///
     /// # Errors
     ///
     /// [`Error::NotStored`] is certain; after [`Error::Unknown`] the sender must get no answer at all.
-    pub async fn publish(&self, committer_hash: u64, incoming: Incoming) -> Result<Published, Error> {
+    pub async fn publish(&self, line: u64, incoming: Incoming) -> Result<Published, Error> {
         let (reply, answer) = oneshot::channel();
         let message = incoming.id;
-        let (committer, request) = self.request(committer_hash, incoming, Reply::Task(reply));
+        let (committer, request) = self.request(line, incoming, Reply::Task(reply));
         committer.send(request).await.map_err(|_| Error::ShuttingDown)?;
         // A committer answers everything it took; if it vanished, nobody knows what it had sent.
         answer.await.unwrap_or(Err(Error::Unknown { message }))
@@ -130,8 +131,8 @@ impl MessageBox {
     /// As [`MessageBox::publish`] without a task that waits: `done` is called after the commit. True when it was
     /// taken at once; false when the queue is full and it is taken as soon as there is room, so that the caller must
     /// not hand in more before `done`.
-    pub fn submit(&self, committer_hash: u64, incoming: Incoming, tasks: &TaskTracker, done: Done) -> bool {
-        let (committer, request) = self.request(committer_hash, incoming, Reply::Call(done));
+    pub fn submit(&self, line: u64, incoming: Incoming, tasks: &TaskTracker, done: Done) -> bool {
+        let (committer, request) = self.request(line, incoming, Reply::Call(done));
         match committer.try_send(request) {
             Ok(()) => true,
             Err(mpsc::error::TrySendError::Closed(request)) => {
@@ -150,12 +151,7 @@ impl MessageBox {
         }
     }
 
-    fn request(
-        &self,
-        committer_hash: u64,
-        mut incoming: Incoming,
-        reply: Reply,
-    ) -> (&mpsc::Sender<Request>, Request) {
+    fn request(&self, line: u64, mut incoming: Incoming, reply: Reply) -> (&mpsc::Sender<Request>, Request) {
         let hash = hashed(&mut incoming);
         let attached = std::mem::take(&mut incoming.settles.attached);
         let with_hash = |mut incoming| {
@@ -163,13 +159,12 @@ impl MessageBox {
             (incoming, hash)
         };
         let attached = attached.into_iter().map(with_hash).collect();
-        let committer = if incoming.body.len() > BIG_BODY_BYTES {
-            &self.big
-        } else {
-            let (count, block) = (self.committers.len() as u64, committer_hash / CONNECTIONS_TOGETHER);
-            &self.committers[usize::try_from(block % count).unwrap_or_default()]
+        let seat = self.seats.take(line);
+        let committer = match incoming.body.len() > BIG_BODY_BYTES {
+            true => &self.big,
+            false => &self.committers[seat.committer],
         };
-        (committer, Request { incoming, sha256: hash, attached, reply })
+        (committer, Request { incoming, sha256: hash, attached, reply, _seat: seat })
     }
 }
 
