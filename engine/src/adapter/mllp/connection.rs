@@ -7,14 +7,17 @@ use crate::crash_point::{Point as _, around};
 use orderly_hl7::mllp::{self, Deframer, FrameError};
 use sha2::{Digest, Sha256};
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
+use std::task::{Poll, ready};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -54,8 +57,11 @@ pub(super) struct Connection {
 }
 
 enum Socket {
-    /// Shared with whoever answers.
-    Plain(Arc<TcpStream>),
+    /// The other half is shared with whoever answers.
+    Plain {
+        incoming: OwnedReadHalf,
+        answers: Arc<OwnedWriteHalf>,
+    },
     Tls {
         stream: Box<TlsStream<TcpStream>>,
         buffer: Vec<u8>,
@@ -64,14 +70,15 @@ enum Socket {
 
 impl Connection {
     pub(super) fn plain(stream: TcpStream, shared: &Shared) -> Self {
-        let stream = Arc::new(stream);
+        let (incoming, answers) = stream.into_split();
+        let answers = Arc::new(answers);
         let outlet = Outlet::new(
-            Some(Arc::clone(&stream)),
+            Some(Arc::clone(&answers)),
             shared.settings.framing,
             Arc::clone(&shared.counters.bytes_out),
             Arc::clone(&shared.in_flight),
         );
-        Self { socket: Socket::Plain(stream), outlet }
+        Self { socket: Socket::Plain { incoming, answers }, outlet }
     }
 
     pub(super) async fn secured(
@@ -101,20 +108,18 @@ impl Socket {
     /// Reads what is there into `deframer`; 0 is the end. May be dropped halfway: nothing is lost.
     async fn read(&mut self, deframer: &mut Deframer) -> io::Result<usize> {
         match self {
-            Self::Plain(stream) => loop {
-                stream.readable().await?;
-                let read = READ_BUFFER.with_borrow_mut(|buffer| {
-                    let read = stream.try_read(buffer);
-                    if let Ok(count) = read {
-                        deframer.push(&buffer[..count]);
-                    }
-                    read
-                });
-                match read {
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    read => return read,
-                }
-            },
+            // A read that does not fill the buffer tells that nothing is left: no second one, unlike `try_read`.
+            Self::Plain { incoming, .. } => {
+                poll_fn(|context| {
+                    READ_BUFFER.with_borrow_mut(|buffer| {
+                        let mut buffer = ReadBuf::new(buffer);
+                        ready!(Pin::new(&mut *incoming).poll_read(context, &mut buffer))?;
+                        deframer.push(buffer.filled());
+                        Poll::Ready(Ok(buffer.filled().len()))
+                    })
+                })
+                .await
+            }
             Self::Tls { stream, buffer } => {
                 let count = stream.read(buffer).await?;
                 deframer.push(&buffer[..count]);
@@ -131,7 +136,7 @@ impl Socket {
         }
         let write = async {
             match self {
-                Self::Plain(stream) => write_shared(stream, &bytes).await,
+                Self::Plain { answers, .. } => write_shared(answers, &bytes).await,
                 Self::Tls { stream, .. } => {
                     stream.write_all(&bytes).point("mllp: write an answer").await?;
                     stream.flush().await
@@ -146,8 +151,9 @@ impl Socket {
     async fn close(&mut self) {
         match self {
             // The last reference closes it; answers that come later find a closed outlet.
-            Self::Plain(stream) => {
-                let _ = socket2::SockRef::from(&**stream).shutdown(std::net::Shutdown::Write);
+            Self::Plain { answers, .. } => {
+                let stream: &TcpStream = (**answers).as_ref();
+                let _ = socket2::SockRef::from(stream).shutdown(std::net::Shutdown::Write);
             }
             Self::Tls { stream, .. } => {
                 let _ = tokio::time::timeout(Duration::from_secs(1), stream.shutdown()).await;
@@ -162,7 +168,7 @@ pub(super) fn is_too_slow(age: Duration, bytes: u64, frame_time: Duration) -> bo
     slow || age >= frame_time
 }
 
-async fn write_shared(stream: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
+async fn write_shared(stream: &OwnedWriteHalf, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         stream.writable().await?;
         match around("mllp: write an answer", || stream.try_write(bytes)) {

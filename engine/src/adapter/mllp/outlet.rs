@@ -8,7 +8,7 @@ use crate::crash_point::around;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::Notify;
 
 /// What goes back for one input.
@@ -145,7 +145,7 @@ pub(super) struct Standing {
 pub(super) struct Outlet {
     state: Mutex<State>,
     /// The socket for writing on the spot; none under TLS, where only the task may write.
-    direct: Option<Arc<TcpStream>>,
+    direct: Option<Arc<OwnedWriteHalf>>,
     framing: Framing,
     pub(super) wake: Notify,
     bytes_out: Arc<AtomicU64>,
@@ -155,7 +155,7 @@ pub(super) struct Outlet {
 
 impl Outlet {
     pub(super) fn new(
-        direct: Option<Arc<TcpStream>>,
+        direct: Option<Arc<OwnedWriteHalf>>,
         framing: Framing,
         bytes_out: Arc<AtomicU64>,
         in_flight: Arc<AtomicUsize>,
