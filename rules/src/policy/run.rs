@@ -243,14 +243,18 @@ impl<'p> Machine<'p> {
         element: Option<u32>,
         changed: &mut Vec<usize>,
     ) -> Result<bool, RuleError> {
-        let mut entry = RuleTrace {
-            rule: rule.id.clone(),
-            line: rule.line,
-            state: "not".to_owned(),
-            pass: self.pass,
-            element,
-            ..RuleTrace::default()
-        };
+        // Most runs are not traced: for those it stays empty.
+        let mut entry = RuleTrace::default();
+        if self.tracing {
+            entry = RuleTrace {
+                rule: rule.id.clone(),
+                line: rule.line,
+                state: "not".to_owned(),
+                pass: self.pass,
+                element,
+                ..RuleTrace::default()
+            };
+        }
         let fires = if self.tracing {
             let fires = self.parts(rule, &mut entry);
             if let Err(error) = fires {
@@ -262,7 +266,9 @@ impl<'p> Machine<'p> {
             self.condition(rule)?
         };
         if fires {
-            "fired".clone_into(&mut entry.state);
+            if self.tracing {
+                "fired".clone_into(&mut entry.state);
+            }
             let outcome = self.body(number, rule, &mut entry, changed);
             if !self.fired.contains(&number) {
                 self.fired.push(number);
