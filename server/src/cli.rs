@@ -211,6 +211,9 @@ pub(crate) struct Bench {
     /// Connections of the full flow.
     #[arg(long, num_args = 1.., default_values_t = [64, 256])]
     pub(crate) flow_connections: Vec<usize>,
+    /// Where the database of the measurement lives; a folder in memory shows what the disk costs.
+    #[arg(long, default_value = "/tmp", value_name = "FOLDER")]
+    pub(crate) folder: PathBuf,
     /// Messages to queue up, to see whether the server is as fast behind them; a million takes minutes.
     #[arg(long, default_value_t = 0, value_name = "MESSAGES")]
     pub(crate) queued: u64,

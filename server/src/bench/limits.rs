@@ -3,6 +3,8 @@
 #![expect(clippy::disallowed_methods, reason = "measures from outside the server")]
 
 use std::hint::black_box;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use orderly_hl7::Message;
@@ -20,6 +22,42 @@ pub(crate) struct StorageLimit {
     pub(crate) receive: f64,
     /// Two bodies, two work rows and three tracking rows a message.
     pub(crate) flow: f64,
+}
+
+/// Milliseconds that the disk takes to make a write durable.
+pub(crate) struct Flush {
+    pub(crate) p50: f64,
+    pub(crate) p99: f64,
+    pub(crate) most: f64,
+}
+
+/// Writes what a commit of some messages writes, again and again at the same places of a file that has its size, as a
+/// recycled segment of the write-ahead log has.
+///
+/// # Errors
+///
+/// Whatever the file system answers.
+pub(crate) fn flush(folder: &Path, duration: Duration) -> std::io::Result<Flush> {
+    const WRITE: usize = 32 << 10;
+    const PLACES: u64 = 512;
+    let path = folder.join("flush");
+    let file = std::fs::File::create(&path)?;
+    let bytes = vec![1_u8; WRITE];
+    for place in 0..PLACES {
+        file.write_all_at(&bytes, place * WRITE as u64)?;
+    }
+    file.sync_all()?;
+    let (started, mut times) = (Instant::now(), Vec::new());
+    while started.elapsed() < duration || times.is_empty() {
+        let begun = Instant::now();
+        file.write_all_at(&bytes, times.len() as u64 % PLACES * WRITE as u64)?;
+        file.sync_data()?;
+        times.push(begun.elapsed().as_secs_f64() * 1e3);
+    }
+    std::fs::remove_file(&path)?;
+    times.sort_by(f64::total_cmp);
+    let at = |part: usize| times[(times.len() - 1) * part / 100];
+    Ok(Flush { p50: at(50), p99: at(99), most: at(100) })
 }
 
 /// Two connections insert batches into scratch tables as fast as they can, each batch one commit.

@@ -40,7 +40,7 @@ pub(crate) async fn run(options: &cli::Bench) -> anyhow::Result<()> {
     if let Some(target) = &options.target {
         return outside::measure(target, duration).await;
     }
-    let folder = tempfile::Builder::new().prefix("orderly-bench").tempdir_in("/tmp")?;
+    let folder = tempfile::Builder::new().prefix("orderly-bench").tempdir_in(&options.folder)?;
     std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
     let postgres = PrivatePostgres::start(folder.path())?;
     postgres.make_log_segments(LOG_SEGMENTS).await?;
@@ -61,6 +61,11 @@ async fn measure(
     println!("Limits of this machine, measured now:");
     println!("  bare commits of the same bytes, receive     {:>9.0} messages/s", storage.receive);
     println!("  bare commits of the same bytes, full flow   {:>9.0} messages/s", storage.flow);
+    let flush = limits::flush(folder, duration.min(Duration::from_secs(2)))?;
+    println!(
+        "  a flush of 32 KB to the disk                {:>9.2} ms, p99 {:.2} ms, at most {:.0} ms",
+        flush.p50, flush.p99, flush.most
+    );
     println!("  scan of 1 KB for delimiters                 {scan:>9.2} us");
     println!(
         "  parse of 1 KB, ten fields read              {parse:>9.2} us    {:.1} times the scan\n",
@@ -97,6 +102,8 @@ async fn measure(
         }
     }
     for (behind, rate) in tenths {
+        // What the rows before wrote must not stand in the way of these commits.
+        rustix::fs::syncfs(std::fs::File::open(folder)?)?;
         let row = bench.measure(behind, Load { connections: 64, duration, rate: Some(rate) }).await?;
         let (name, limit) = match behind {
             Behind::Nothing => ("ACK at a tenth, 64", storage.receive),
