@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use tower::ServiceExt;
 
 fn post(browser: &Browser, body: Body) -> Request<Body> {
-    let cookies = browser.cookies.lock().unwrap();
+    let cookies = browser.cookies.lock().expect("nobody panicked with it");
     let cookies: Vec<String> = cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
     Request::builder()
         .method("POST")
@@ -26,7 +26,7 @@ fn post(browser: &Browser, body: Body) -> Request<Body> {
         .header(header::COOKIE, cookies.join("; "))
         .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
         .body(body)
-        .unwrap()
+        .expect("is a request")
 }
 
 /// A body that never comes; tells when its handler waits for it.
@@ -43,8 +43,8 @@ async fn begin(console: &Console, browser: &Browser) -> JoinHandle<StatusCode> {
     let (waited_for, mut waits) = mpsc::unbounded_channel();
     let request = post(browser, stalled(&waited_for));
     let router = console.router.clone();
-    let sent = tokio::spawn(async move { router.oneshot(request).await.unwrap().status() });
-    waits.recv().await.unwrap();
+    let sent = tokio::spawn(async move { router.oneshot(request).await.expect("answers").status() });
+    waits.recv().await.expect("its handler reads it");
     sent
 }
 
