@@ -32,19 +32,25 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = public AS $$
 DECLARE
     v_day   timestamptz;
     v_hour  timestamptz;
+    v_table text;
     v_class smallint;
     v_made  integer := 0;
 BEGIN
     PERFORM pg_advisory_xact_lock(4, 0);
-    FOR v_class IN SELECT 0 UNION ALL SELECT number FROM retention_class ORDER BY 1 LOOP
-        IF to_regclass('message_' || v_class) IS NULL THEN
-            EXECUTE format('CREATE TABLE %I (LIKE message INCLUDING ALL) PARTITION BY RANGE (id)', 'message_' || v_class);
-            EXECUTE format('ALTER TABLE message ATTACH PARTITION %I FOR VALUES IN (%s)', 'message_' || v_class, v_class);
+    FOR v_table, v_class IN
+        SELECT t.name, c.number
+          FROM (VALUES ('message'), ('message_search')) AS t(name),
+               (SELECT 0 AS number UNION ALL SELECT number FROM retention_class) AS c
+         ORDER BY t.name, c.number
+    LOOP
+        IF to_regclass(v_table || '_' || v_class) IS NULL THEN
+            EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING ALL) PARTITION BY RANGE (id)', v_table || '_' || v_class, v_table);
+            EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES IN (%s)', v_table, v_table || '_' || v_class, v_class);
         END IF;
         FOR n IN -1 .. p_days LOOP
             v_day := (date_trunc('day', p_now AT TIME ZONE 'UTC') + n * interval '1 day') AT TIME ZONE 'UTC';
-            v_made := v_made + ensure_partition('message_' || v_class,
-                'message_' || v_class || '_' || to_char(v_day AT TIME ZONE 'UTC', 'YYYYMMDD'),
+            v_made := v_made + ensure_partition(v_table || '_' || v_class,
+                v_table || '_' || v_class || '_' || to_char(v_day AT TIME ZONE 'UTC', 'YYYYMMDD'),
                 message_id_at(v_day)::text, message_id_at(v_day + interval '1 day')::text)::integer;
         END LOOP;
     END LOOP;
@@ -65,7 +71,7 @@ BEGIN
     END LOOP;
     RETURN v_made;
 END $$;
-COMMENT ON FUNCTION ensure_partitions IS 'Makes the partitions of message (of each retention class), duplicate and tracking for the days ahead and of work for the hours ahead; run at start and hourly.';
+COMMENT ON FUNCTION ensure_partitions IS 'Makes the partitions of message and message_search (of each retention class), duplicate and tracking for the days ahead and of work for the hours ahead; run at start and hourly.';
 
 -- Lanes -----------------------------------------------------------------------------------------------------
 

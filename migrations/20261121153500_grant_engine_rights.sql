@@ -5,7 +5,7 @@ LANGUAGE plpgsql SET search_path = public AS $$
 DECLARE
     -- Added to, never changed: no UPDATE, no DELETE. What is old goes with its partition, by functions of the owner.
     v_record CONSTANT text[] := '{message, tracking, audit_block, audit_anchor, access_entry, work, progress,
-                                  file_content, config_version, config_file}';
+                                  message_search, file_content, config_version, config_file}';
     v_table  record;
     v_done   integer := 0;
 BEGIN

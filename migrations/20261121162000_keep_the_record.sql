@@ -94,6 +94,7 @@ DECLARE
     v_parent text := CASE WHEN p_name LIKE 'message_%' THEN 'message' ELSE 'tracking' END;
     v_from   timestamptz := to_timestamp(right(p_name, 8) || '+00', 'YYYYMMDDTZH');
     v_month  timestamptz := date_trunc('month', v_from AT TIME ZONE 'UTC') AT TIME ZONE 'UTC';
+    v_search text := 'message_search' || substr(p_name, length('message') + 1);
     v_rows   bigint;
     v_kept   bigint := 0;
 BEGIN
@@ -141,6 +142,13 @@ BEGIN
             'INSERT INTO message_past (id, received_at, parent, source, party, message_type, control_id, patient, body_sha256)
              SELECT id, least(greatest(received_at, $1), $1 + interval ''1 day'' - interval ''1 microsecond''), parent, source,
                     party, message_type, control_id, patient, body_sha256 FROM %I', p_name) USING v_from;
+        -- A day of a database that is older than this table has none.
+        IF to_regclass(v_search) IS NOT NULL THEN
+            EXECUTE format(
+                'INSERT INTO message_search (key, id, retention)
+                 SELECT s.key, s.id, -1 FROM %I s JOIN message_kept k ON k.id = s.id', v_search);
+            EXECUTE format('DROP TABLE %I', v_search);
+        END IF;
     END IF;
     EXECUTE format('DROP TABLE %I', p_name);
     INSERT INTO dropped_partition (name, parent, from_at, to_at, rows, kept, sha256, file, dropped_at)

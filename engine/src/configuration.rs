@@ -244,15 +244,17 @@ impl SendTarget {
     }
 }
 
-/// How long the audit trail is kept.
+/// How long the audit trail is kept, and what can be searched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tracking {
     /// Life of the audit trail.
     pub audit: Duration,
+    /// Properties that messages can be searched by besides patient and control id.
+    pub index: Vec<String>,
 }
 
 impl Default for Tracking {
     fn default() -> Self {
-        Self { audit: Duration::from_secs(15 * 365 * 86_400) }
+        Self { index: Vec::new(), audit: Duration::from_secs(15 * 365 * 86_400) }
     }
 }

@@ -7,7 +7,7 @@ use orderly_rules::Properties;
 
 use crate::configuration::Configuration;
 use crate::directory::Directory;
-use crate::message_box::{Arrival, Route, SubscriptionIndex};
+use crate::message_box::{Arrival, Declared, Route, SubscriptionIndex};
 
 /// One configuration with the numbers of what it names.
 #[derive(Debug)]
@@ -38,6 +38,12 @@ impl Current {
         let party = party.and_then(|name| self.configuration.parties.get(name));
         let class = self.configuration.retention.class_of(party, properties);
         if class == self.configuration.retention.default { 0 } else { self.directory.retention(class) }
+    }
+
+    /// What a message with these properties can be searched by, as the site declares it.
+    #[must_use]
+    pub fn declared(&self, properties: &Properties) -> Option<Declared> {
+        Declared::of(&self.configuration.tracking.index, properties)
     }
 
     /// Everybody who must see a message with these properties.

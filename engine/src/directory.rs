@@ -2,10 +2,13 @@
 
 use std::collections::HashMap;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::configuration::{Configuration, OnFailure};
 use crate::store::{Error, Store, partition};
+
+/// So long after one node took a configuration up all nodes have.
+const DECLARED_AFTER: TimeDelta = TimeDelta::seconds(5);
 
 /// What a subscriber is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -142,6 +145,7 @@ impl Directory {
         .execute(tx.connection())
         .await?;
         number_classes(&mut tx, configuration, store.clock().now()).await?;
+        declare(&mut tx, &configuration.tracking.index, store.clock().now()).await?;
         let directory = Self::read(&mut tx, &wanted).await?;
         tx.commit().await?;
         Ok(directory)
@@ -272,6 +276,23 @@ async fn number_classes(
     if new.rows_affected() > 0 {
         partition::ensure_for_classes(tx, now).await?;
     }
+    Ok(())
+}
+
+/// Notes from when on messages can be searched by which property. Other nodes take a new configuration up within seconds.
+async fn declare(tx: &mut crate::store::Tx, index: &[String], now: DateTime<Utc>) -> Result<(), Error> {
+    sqlx::query!("DELETE FROM search_property WHERE name <> ALL ($1)", index)
+        .execute(tx.connection())
+        .await?;
+    sqlx::query!(
+        "INSERT INTO search_property (name, since)
+         SELECT u.name, $2 FROM unnest($1::text[]) AS u(name)
+             ON CONFLICT DO NOTHING",
+        index,
+        now + DECLARED_AFTER
+    )
+    .execute(tx.connection())
+    .await?;
     Ok(())
 }
 

@@ -307,8 +307,7 @@ impl Door {
             control_id: text(&header.control_id),
             patient: text(&known.properties.text("patient.id")),
             charset: 0,
-            // Port, location and party stand in columns, the rest is read from the message again.
-            context: None,
+            context: arrival.current.declared(&known.properties),
             retention: arrival.current.retention(known.party.as_deref(), &known.properties),
             duplicate: self.key(known, arrival),
             place: arrival.peer.place,

@@ -51,6 +51,8 @@ pub use values::Environment;
 #[cfg(test)]
 mod deploy_tests;
 #[cfg(test)]
+mod keeping_tests;
+#[cfg(test)]
 mod sample_tests;
 #[cfg(test)]
 mod tests;

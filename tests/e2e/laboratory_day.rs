@@ -47,6 +47,35 @@ async fn a_cheap_order_reaches_the_laboratory_and_ends_with_its_final_result() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn everything_about_an_order_is_found_by_its_number() {
+    let northgate = Northgate::open().await;
+    // Messages that come right after the first start of a site may be older than what it declares.
+    eventually("the declaration holds", async || {
+        let since = "SELECT count(*) FROM search_property WHERE name = 'order.placer' AND since < now()";
+        let found: i64 = sqlx::query_scalar(since).fetch_one(&northgate.pool).await.ok()?;
+        (found == 1).then_some(())
+    })
+    .await;
+    let long = "N".repeat(400);
+    for (control, order) in [("ORD7", "P7"), ("ORD8", "P8"), ("ORDLONG", long.as_str())] {
+        assert!(northgate.send(&hospital::order(control, 700_012, order, "K")).await);
+    }
+    assert!(northgate.send(&hospital::result("RES7", 700_012, "P7", "4.1")).await);
+    let person = northgate.person("r.meyer").await;
+    let page = person.get("/messages").await;
+    let by = async |value: &str| {
+        person.submit(&page, "/messages", &[("property", "order.placer"), ("value", value)]).await.text()
+    };
+    let found = by("P7").await;
+    assert!(found.contains("ORD7") && found.contains("RES7") && !found.contains("ORD8"), "{found}");
+    assert!(found.contains("One value of order.placer") && !found.contains("P7"), "{found}");
+    let found = by(&long).await;
+    assert!(found.contains("ORDLONG") && found.contains("1 message, as of"), "{found}");
+    assert!(by(&long[1..]).await.contains("Nothing matched"), "another value of nearly the same length");
+    northgate.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_result_without_a_known_order_is_delivered_all_the_same() {
     let northgate = Northgate::open().await;
     assert!(northgate.send(&hospital::result("RES2", 700_003, "NOBODYS", "4.4")).await);

@@ -24,8 +24,7 @@ impl Pair {
         let primary = Cluster::start(&[]).await;
         let database = primary.database().await;
         // A query in the way of what the primary does is ended soon.
-        let standby =
-            Cluster::standby_of(&primary, "reads", &["max_standby_streaming_delay=200ms"]).await;
+        let standby = Cluster::standby_of(&primary, "reads", &["max_standby_streaming_delay=200ms"]).await;
         let receiver = Receiver::open().await;
         let mut bench = Bench { database, receiver, nodes: Vec::new() };
         for bound in bounds {
@@ -82,7 +81,8 @@ fn is_of_standby(page: &Page) -> bool {
 }
 
 async fn until_read_from_standby(console: &Console) -> Page {
-    eventually("the standby is read", async || Some(console.get("/messages").await).filter(is_of_standby)).await
+    eventually("the standby is read", async || Some(console.get("/messages").await).filter(is_of_standby))
+        .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -96,14 +96,17 @@ async fn searches_are_read_from_a_standby_and_say_as_of_when() {
     })
     .await;
     assert!(both.text().contains("s behind: this page is read from the standby"), "{}", both.text());
-    assert!(is_of_standby(&patient.get("/audit").await) && is_of_standby(&patient.get("/audit/verify").await));
+    assert!(
+        is_of_standby(&patient.get("/audit").await) && is_of_standby(&patient.get("/audit/verify").await)
+    );
     let backends = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'orderly'";
     assert!(number(&pair.standby, backends).await > 0, "the nodes are connected to the standby");
 
     // The standby stands still: whoever may wait sees the older state, whoever may not the newer one.
     tell(&pair.standby, "SELECT pg_wal_replay_pause()").await;
     eventually("replay is paused", async || {
-        let state = "SELECT count(*) FROM (SELECT pg_get_wal_replay_pause_state() AS state) s WHERE state = 'paused'";
+        let state =
+            "SELECT count(*) FROM (SELECT pg_get_wal_replay_pause_state() AS state) s WHERE state = 'paused'";
         (number(&pair.standby, state).await == 1).then_some(())
     })
     .await;
@@ -146,7 +149,8 @@ async fn a_standby_that_ends_a_query_or_goes_away_shows_on_no_page() {
     let mut changer = PgConnection::connect(&pair.primary.url("failures")).await.expect("it answers");
     let lock = "BEGIN; LOCK TABLE source IN ACCESS EXCLUSIVE MODE";
     sqlx::raw_sql(lock).execute(&mut holder).await.expect("it is locked");
-    let held = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND relation = 'source'::regclass";
+    let held =
+        "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND relation = 'source'::regclass";
     eventually("the lock is replayed", async || (number(&pair.standby, held).await > 0).then_some(())).await;
     let asked = async { console.get("/messages").await };
     let interfere = async {

@@ -4,7 +4,12 @@
 mod support;
 
 use axum::http::StatusCode;
+use std::sync::Arc;
 use support::seed::{self, Morning};
+
+use orderly_engine::ids::MessageId;
+use orderly_engine::message_box::{Declared, key_of};
+use orderly_rules::Properties;
 use support::{Browser, Console};
 
 async fn console() -> (Console, Morning) {
@@ -58,6 +63,89 @@ async fn a_patient_id_never_stands_in_an_address_and_the_search_is_recorded() {
     stranger.get(&address).await.expect(StatusCode::CONFLICT).says("no longer kept");
     let object = orderly_engine::view::patient_search::fingerprint("00482117");
     assert_eq!(accesses(&console, "patient.searched", &object).await, 1);
+}
+
+/// Declares properties as a deployment does, since the day before the morning.
+async fn declare(console: &Console, names: &[&str], since: &str) {
+    let mut configuration = (*console.configuration.load_full()).clone();
+    configuration.tracking.index = names.iter().map(|name| (*name).to_owned()).collect();
+    console.configuration.store(Arc::new(configuration));
+    for name in names {
+        sqlx::query("INSERT INTO search_property (name, since) VALUES ($1, $2)")
+            .bind(name)
+            .bind(support::at(since))
+            .execute(&console.pool)
+            .await
+            .unwrap();
+    }
+}
+
+/// Notes that a message has a value; `key` is that of another value where two share it.
+async fn note(console: &Console, message: MessageId, value: (&str, &str), key: (&str, &str)) {
+    let mut properties = Properties::new();
+    properties.set(value.0.to_owned(), value.1);
+    let declared = Declared::of(&[value.0.to_owned()], &properties).unwrap();
+    sqlx::query("UPDATE message SET context = $2 WHERE id = $1")
+        .bind(message.0)
+        .bind(&declared.context)
+        .execute(&mut console.store.owner_for_tests().await.unwrap())
+        .await
+        .unwrap();
+    sqlx::query("INSERT INTO message_search (key, id) VALUES ($1, $2)")
+        .bind(key_of(key.0, key.1))
+        .bind(message.0)
+        .execute(&console.pool)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_search_by_a_declared_property_shows_real_matches_and_is_recorded() {
+    let (console, morning) = console().await;
+    declare(&console, &["order.placer", "visit.number"], "2026-11-20T00:00:00Z").await;
+    let placer = ("order.placer", "ORD-5512");
+    note(&console, morning.result, placer, placer).await;
+    // Another message whose value has the same key by chance, as no two values of a test do.
+    note(&console, morning.unrouted, ("order.placer", "ORD-9999"), placer).await;
+    let browser = console.signed_in("h.nair").await;
+    browser.get("/messages").await.says("order.placer").says("visit.number");
+    let address = search(&browser, &[("property", "order.placer"), ("value", "ORD-5512")]).await;
+    assert!(address.starts_with("/messages?p=") && !address.contains("5512"), "{address}");
+    let found = browser.get(&address).await.expect(StatusCode::OK);
+    assert!(!found.body.contains("SIU^S12") && !found.body.contains("ORD-5512"), "{}", found.body);
+    found.says("MSG00088121").says("One value of order.placer").says("1 message, as of");
+    let other = search(&browser, &[("property", "visit.number"), ("value", "ORD-5512")]).await;
+    browser.get(&other).await.says("Nothing matched");
+    let object = orderly_engine::view::patient_search::fingerprint("ORD-5512");
+    assert_eq!(accesses(&console, "property.searched", &object).await, 2, "one for each property");
+    let stranger = console.signed_in("r.meyer").await;
+    stranger.get(&address).await.expect(StatusCode::CONFLICT).says("no longer kept");
+
+    let key = browser.get("/messages").await.hidden("form_key");
+    let unknown = [("form_key", key.as_str()), ("property", "order.filler"), ("value", "1")];
+    browser.post("/messages", &unknown).await.expect(StatusCode::UNPROCESSABLE_ENTITY);
+}
+
+#[tokio::test]
+async fn a_search_says_since_when_a_property_is_known_and_a_sender_needs_no_form_for_it() {
+    let (console, morning) = console().await;
+    declare(&console, &["visit.number", "party.name"], "2026-11-21T09:00:00Z").await;
+    let browser = console.signed_in("h.nair").await;
+    let address = search(&browser, &[("property", "visit.number"), ("value", "V1")]).await;
+    browser.get(&address).await.says("Nothing matched").says("Only messages since").says("21 Nov 2026 10:00");
+    // From its declaration on a sender is looked up; what came before is still looked through.
+    let party = ("party.name", "laboratory");
+    note(&console, morning.result, party, party).await;
+    let all = "SELECT count(*) FROM message WHERE party = 'laboratory'";
+    let all: i64 = sqlx::query_scalar(all).fetch_one(&console.pool).await.unwrap();
+    assert!(all > 1, "only one of them has a key");
+    let found = browser.get("/messages?party=laboratory").await;
+    found.says("MSG00088121").says("1 message, as of");
+    sqlx::query("UPDATE search_property SET since = '2026-11-21T09:42:00Z'")
+        .execute(&console.pool)
+        .await
+        .unwrap();
+    browser.get("/messages?party=laboratory").await.says(&format!("{all} messages, newest first"));
 }
 
 #[tokio::test]

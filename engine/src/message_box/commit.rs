@@ -190,7 +190,8 @@ impl Committer {
             r#"WITH keys AS MATERIALIZED (SELECT remember_keys($1::date, $2, $3) AS n),
                     messages AS MATERIALIZED (
                     SELECT store_messages($4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) AS n FROM keys),
-                    items AS MATERIALIZED (SELECT record_items($55, $56, $57, $58) AS n FROM messages),
+                    searched AS MATERIALIZED (SELECT record_search_keys($63, $64, $65) AS n FROM messages),
+                    items AS MATERIALIZED (SELECT record_items($55, $56, $57, $58) AS n FROM searched),
                     refused AS MATERIALIZED (
                     SELECT park_work($4, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30) AS n
                       FROM items),
@@ -262,6 +263,9 @@ impl Committer {
             unless_empty(&check.lane),
             unless_empty(&check.tail),
             check.since,
+            unless_empty(&columns.search_key),
+            unless_empty(&columns.search_id),
+            unless_empty(&columns.search_retention),
         )
         .fetch_one(&mut self.connection)
         .point("publish").await?;

@@ -94,6 +94,10 @@ pub(super) struct Columns<'a> {
     pub(super) sha256: Vec<&'a [u8]>,
     pub(super) context: Vec<Option<&'a [u8]>>,
     pub(super) body: Vec<&'a [u8]>,
+    /// Keys of `message_search` with their messages; empty where the site declares nothing.
+    pub(super) search_key: Vec<i64>,
+    pub(super) search_id: Vec<i64>,
+    pub(super) search_retention: Vec<i16>,
     pub(super) interchange: Vec<i64>,
     pub(super) number: Vec<i32>,
     pub(super) item: Vec<i64>,
@@ -120,7 +124,12 @@ impl<'a> Columns<'a> {
             columns.patient.push(incoming.patient.as_deref().map(indexed));
             columns.charset.push(incoming.charset);
             columns.sha256.push(sha256);
-            columns.context.push(incoming.context.as_deref());
+            columns.context.push(incoming.context.as_ref().map(|declared| &declared.context[..]));
+            for key in incoming.context.iter().flat_map(|declared| &declared.keys) {
+                columns.search_key.push(*key);
+                columns.search_id.push(incoming.id.0);
+                columns.search_retention.push(incoming.retention);
+            }
             columns.body.push(&incoming.body);
             if let Some(place) = incoming.place {
                 columns.interchange.push(place.interchange);

@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use orderly_hl7::Message;
 use serde::Serialize;
 
+use super::Declared;
 use crate::adapter::mllp::Place;
 use crate::ids::{InstanceId, MessageId};
 use crate::{tracking, work};
@@ -32,8 +33,8 @@ pub struct Incoming {
     pub patient: Option<String>,
     /// Number of the character set.
     pub charset: i16,
-    /// Promoted properties and findings in the engine's compact encoding.
-    pub context: Option<Vec<u8>>,
+    /// What it can be searched by besides patient and control id.
+    pub context: Option<Declared>,
     /// Number of the retention class; 0 is the default.
     pub retention: i16,
     /// Key by which a repeat is known; none where repeats are not looked for.

@@ -319,10 +319,11 @@ async fn store_copy(
     let patient = own(copied.properties.text("patient.id"), &original.patient);
     let source = current.directory.source(SourceKind::Person, who.person).unwrap_or(original.source);
     let body = copied.message.bytes();
+    let declared = current.declared(&copied.properties);
     sqlx::query!(
         "SELECT store_messages($1, ARRAY[$2::bigint], ARRAY[$3::smallint], ARRAY[$4::bigint], ARRAY[$5::integer],
                                ARRAY[$6::text], ARRAY[$7::text], ARRAY[$8::text], ARRAY[$9::text], ARRAY[0::smallint],
-                               ARRAY[$10::bytea], ARRAY[NULL::bytea], ARRAY[$11::bytea])",
+                               ARRAY[$10::bytea], ARRAY[$12::bytea], ARRAY[$11::bytea])",
         tx.store().clock().now(),
         id.0,
         original.retention,
@@ -333,10 +334,17 @@ async fn store_copy(
         control_id,
         patient,
         &sha256(body)[..],
-        body
+        body,
+        declared.as_ref().map(|declared| &declared.context[..])
     )
     .fetch_one(tx.connection())
     .await?;
+    if let Some(declared) = declared {
+        let (ids, classes) = (vec![id.0; declared.keys.len()], vec![original.retention; declared.keys.len()]);
+        sqlx::query!("SELECT record_search_keys($1, $2, $3)", &declared.keys, &ids, &classes)
+            .fetch_one(tx.connection())
+            .await?;
+    }
     Ok(())
 }
 

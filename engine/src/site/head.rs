@@ -161,18 +161,35 @@ fn retention_class(
     class
 }
 
+/// Properties that can be declared for searching.
+const INDEX_MOST: usize = 16;
+/// What begins so is never promoted from a message that comes in.
+const NOT_OF_MESSAGES: [&str; 2] = ["fault.", "orig."];
+
 /// Reads `tracking:`.
-pub(super) fn tracking(source: &Source) -> Tracking {
+pub(super) fn tracking(source: &Source, filters: &Filters<'_>) -> Tracking {
     let mut tracking = Tracking::default();
     let Some((sheet, node)) = source.section("tracking") else { return tracking };
     let Some(object) = sheet.object(node, "`tracking`") else { return tracking };
     object.refuse(&["points", "anchor"]);
-    if let Some(place) = object.get("index") {
-        let message = "`index` is not supported yet: the console searches by patient, control id, type, source, party and time";
-        let help =
-            Some("take it out; the numbers of a visit or an order are shown in each message".to_owned());
-        sheet.error_help(super::sheet::CODES.unsupported, place.span, message, help);
+    let index = object.texts("index");
+    for (place, name) in index.iter().enumerate() {
+        filters.check_property(sheet, name);
+        if index[..place].iter().any(|before| before.value == name.value) {
+            sheet.error("S001", name.span, format!("`{}` is there twice", name.value));
+        }
+        if NOT_OF_MESSAGES.iter().any(|start| name.value.starts_with(start)) {
+            let message = format!("`{}` belongs to the report of a failure, not to a message", name.value);
+            sheet.error("S001", name.span, message);
+        }
     }
+    if let Some(one_too_many) = index.get(INDEX_MOST) {
+        let message =
+            format!("`index` holds at most {INDEX_MOST} properties: each costs every message that has it");
+        sheet.error("S001", one_too_many.span, message);
+    }
+    // Searching by patient id needs no declaration: it has a column of its own.
+    tracking.index = index.into_iter().map(|name| name.value).filter(|name| name != "patient.id").collect();
     object.set_duration("audit", &mut tracking.audit);
     object.finish();
     tracking

@@ -40,7 +40,7 @@ pub(super) fn read(source: &Source, environment: &Environment, filters: &Filters
     let Parties { all: parties, inbound } = party::read(source);
     let parties = Parties { all: parties, inbound };
     let receive_ports = receive_port::read(source, &parties, &site.name);
-    let tracking = head::tracking(source);
+    let tracking = head::tracking(source, filters);
     let calendars = calendar::read(source, site.timezone);
     let send_ports = send_port::read(source, filters, &site, &calendars);
     send_port::check_numbers(source, &send_ports, &parties.all);

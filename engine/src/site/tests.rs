@@ -9,7 +9,7 @@ fn files(list: &[(&str, &str)]) -> Files {
 
 /// What reading the description files finds, as it is printed.
 #[track_caller]
-fn shown(list: &[(&str, &str)], environment: &Environment) -> String {
+pub(super) fn shown(list: &[(&str, &str)], environment: &Environment) -> String {
     let files = files(list);
     let source = Source::read(&files, environment);
     let rules = RuleBook::load(&RuleBook::library(), &Files::new()).unwrap();
@@ -19,10 +19,10 @@ fn shown(list: &[(&str, &str)], environment: &Environment) -> String {
     found.iter().map(|diagnostic| diagnostic.to_string()).collect::<Vec<_>>().join("\n")
 }
 
-const HEAD: &str = "site: \n  format: 1\n  name: northgate\n  title: Northgate\n  timezone: UTC\n";
+pub(super) const HEAD: &str = "site: \n  format: 1\n  name: northgate\n  title: Northgate\n  timezone: UTC\n";
 
 #[track_caller]
-fn check(text: &str, expected: &str) {
+pub(super) fn check(text: &str, expected: &str) {
     let text = format!("{HEAD}{text}");
     let found = shown(&[("site.yaml", &text)], &Environment::local());
     assert_eq!(found.trim(), expected.trim(), "\n{found}");
@@ -251,7 +251,6 @@ fn what_is_not_built_yet_is_refused_by_name() {
         ("on_bad", port("batch: { release: { count: 5 }, on_bad: x }")),
         ("encode", port("encode: [gzip]")),
         ("priority", port("priority: 7")),
-        ("index", "tracking:\n  index: [patient.id]\n".to_owned()),
         ("maps", port("maps: [{ map: x }]")),
         ("rota", "teams:\n  aa: { title: A, roles: [], rota: {} }\n".to_owned()),
         ("silent", "alerts:\n  team: aa\n  rules: { aa: { when: { silent: { usual: true } } } }\nteams:\n  aa: { title: A, roles: [] }\n".to_owned()),
@@ -449,33 +448,5 @@ fn what_exchanges_numbers_and_windows_need_is_told_with_its_place() {
     told(
         &receive("two_way: true\n    exchange: { responses: [back] }", mllp),
         "error S101: there is no receive port `back`",
-    );
-}
-
-#[test]
-fn retention_classes_have_filters_but_the_default_and_one_time_for_tracking() {
-    check(
-        "parties:
-  psychiatry: { title: Psychiatry, retention: shrot }
-retention:
-  default: clinical
-  classes:
-    clinical: { bodies: 1y, tracking: 10y, filter: { hl7.type: ORU } }
-    short: { bodies: 30d, tracking: 1y }
-",
-        "
-site.yaml:7:47: error S101: there is no retention class `shrot`
-  |
-7 |   psychiatry: { title: Psychiatry, retention: shrot }
-  |                                               ^^^^^
-  = did you mean `short`?
-site.yaml:11:52: error S001: the default class takes what no other class takes, so it has no `filter`
-   |
-11 |     clinical: { bodies: 1y, tracking: 10y, filter: { hl7.type: ORU } }
-   |                                                    ^
-site.yaml:12:37: warning S001: tracking is kept as long as the longest class says, so not shorter for this one: a block of the record holds entries of all classes
-   |
-12 |     short: { bodies: 30d, tracking: 1y }
-   |                                     ^^",
     );
 }

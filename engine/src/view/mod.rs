@@ -11,6 +11,7 @@ pub mod pressure;
 pub mod retention;
 pub mod rules;
 pub mod search;
+pub mod search_property;
 pub mod suspended;
 pub mod tracking;
 pub mod work;

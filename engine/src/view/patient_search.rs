@@ -1,4 +1,4 @@
-//! Searches by patient: the patient id is kept here for a while, and addresses hold an opaque id only.
+//! Searches by patient or by a declared property: the value is kept here for a while, and addresses hold an opaque id only.
 
 use crate::crash_point::Point as _;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -8,19 +8,25 @@ use sqlx::PgPool;
 /// Searches are forgotten after this time.
 const KEPT_HOURS: i64 = 12;
 
-/// Keeps a patient id for one person and returns the opaque id that stands for it.
-pub async fn keep(pool: &PgPool, patient: &str, person: &str, now: DateTime<Utc>) -> sqlx::Result<String> {
+/// Keeps a patient id, or the value of a `property`, for one person and returns the opaque id that stands for it.
+pub async fn keep(
+    pool: &PgPool,
+    (property, value): (Option<&str>, &str),
+    person: &str,
+    now: DateTime<Utc>,
+) -> sqlx::Result<String> {
     let id: String = rand::random::<[u8; 10]>().iter().map(|byte| format!("{byte:02x}")).collect();
     sqlx::query!("DELETE FROM patient_search WHERE at < $1", now - TimeDelta::hours(KEPT_HOURS))
         .execute(pool)
         .point("patient search: forget")
         .await?;
     sqlx::query!(
-        "INSERT INTO patient_search (id, person, patient, at)
-         VALUES ($1, $2, $3, $4)",
+        "INSERT INTO patient_search (id, person, value, property, at)
+         VALUES ($1, $2, $3, $4, $5)",
         id,
         person,
-        patient,
+        value,
+        property,
         now
     )
     .execute(pool)
@@ -29,10 +35,20 @@ pub async fn keep(pool: &PgPool, patient: &str, person: &str, now: DateTime<Utc>
     Ok(id)
 }
 
-/// The patient id of a search; only for the person who made it.
-pub async fn find(pool: &PgPool, id: &str, person: &str, now: DateTime<Utc>) -> sqlx::Result<Option<String>> {
-    sqlx::query_scalar!(
-        "SELECT patient
+/// What somebody looked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// Name of the property; none: a patient id.
+    pub property: Option<String>,
+    /// The patient id, or the value of the property.
+    pub value: String,
+}
+
+/// What a search looks for; only for the person who made it.
+pub async fn find(pool: &PgPool, id: &str, person: &str, now: DateTime<Utc>) -> sqlx::Result<Option<Kept>> {
+    sqlx::query_as!(
+        Kept,
+        "SELECT property, value
          FROM patient_search
          WHERE id = $1 AND person = $2 AND at > $3",
         id,
@@ -43,7 +59,7 @@ pub async fn find(pool: &PgPool, id: &str, person: &str, now: DateTime<Utc>) -> 
     .await
 }
 
-/// What stands for a patient id in the access log: auditors who know the id can compute it, nobody can read it back.
-pub fn fingerprint(patient: &str) -> String {
-    Sha256::digest(patient.as_bytes()).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+/// What stands for a patient id or a value in the access log: auditors who know it can compute it, nobody can read it back.
+pub fn fingerprint(value: &str) -> String {
+    Sha256::digest(value.as_bytes()).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }

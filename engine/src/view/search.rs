@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use orderly_hl7::Severity;
+use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Postgres, QueryBuilder, Row};
 
 use super::outcome::{Outcome, outcomes};
+use super::search_property::{self, Key};
 use crate::ids::time_of;
-use crate::message_box::indexed;
+use crate::message_box::{self, indexed};
 
 /// Which messages by their origin.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -99,6 +101,8 @@ pub struct Filter {
     pub from: Option<DateTime<Utc>>,
     /// Received before.
     pub to: Option<DateTime<Utc>>,
+    /// Name of a declared property and its whole value. Never part of an address.
+    pub property: Option<(String, String)>,
     /// What became of it.
     pub outcome: Option<Outcome>,
     /// What was found in it when it came in.
@@ -112,7 +116,7 @@ pub struct Filter {
 impl Filter {
     /// Whether it names something that few messages share and that is looked up in an index.
     pub fn has_key(&self) -> bool {
-        self.control_id.is_some() || self.patient.is_some()
+        self.control_id.is_some() || self.patient.is_some() || self.property.is_some()
     }
 }
 
@@ -156,6 +160,8 @@ pub struct FoundPage {
     pub more: bool,
     /// The search stopped here before it had filled a page: go on below this id.
     pub scanned_to: Option<i64>,
+    /// Older messages cannot be searched by the property: it was not declared then, or is not now.
+    pub known_since: Option<DateTime<Utc>>,
 }
 
 /// Days that a search without a key looks at first; four times as many each time it finds too few.
@@ -182,11 +188,11 @@ pub async fn search(
     limit: usize,
 ) -> sqlx::Result<FoundPage> {
     if filter.outcome.is_none() && filter.findings.is_none() {
-        let Batch { mut rows, stopped_at } = batch(pool, filter, now, limit + 1).await?;
+        let Batch { mut rows, stopped_at, known_since } = batch(pool, filter, now, limit + 1).await?;
         let more = rows.len() > limit;
         rows.truncate(limit);
         judge(pool, &mut rows, now).await?;
-        return Ok(FoundPage { rows, more, scanned_to: stopped_at });
+        return Ok(FoundPage { rows, more, scanned_to: stopped_at, known_since });
     }
     let (outcome, with) = (filter.outcome, filter.findings);
     let wanted = |row: &Found| {
@@ -196,7 +202,8 @@ pub async fn search(
     let mut filter = filter.clone();
     let mut scanned = 0;
     while scanned < SCAN_MOST {
-        let Batch { mut rows, stopped_at } = batch(pool, &filter, now, 200).await?;
+        let Batch { mut rows, stopped_at, known_since } = batch(pool, &filter, now, 200).await?;
+        page.known_since = page.known_since.or(known_since);
         let Some(last) = rows.last().map(|row| row.id) else {
             page.scanned_to = stopped_at;
             return Ok(page);
@@ -244,74 +251,122 @@ struct Batch {
     rows: Vec<Found>,
     /// Nothing below this id was looked at, because time was up.
     stopped_at: Option<i64>,
+    /// Nor before this moment, because the property was not declared then.
+    known_since: Option<DateTime<Utc>>,
+}
+
+impl Batch {
+    fn complete(rows: Vec<Found>) -> Self {
+        Self { rows, stopped_at: None, known_since: None }
+    }
 }
 
 /// What has a key (control id or patient) is looked up in every day. Everything else is looked for step by step back in
-/// time: there is a partition for each day, and the newest days nearly always fill the page.
+/// time: there is a partition for each day, and the newest days nearly always fill the page. Where a declared property says
+/// which messages it can be, each step looks them up.
 async fn batch(pool: &PgPool, filter: &Filter, now: DateTime<Utc>, limit: usize) -> sqlx::Result<Batch> {
     let floor = filter.from.map_or(0, id_floor);
     let newest = id_floor(now + TimeDelta::days(1));
     let mut high = filter.to.map(id_floor).into_iter().chain(filter.before).fold(newest, i64::min);
     let mut rows = Vec::new();
-    if filter.has_key() {
-        return Ok(Batch { rows: window(pool, filter, floor, high, limit).await?, stopped_at: None });
+    if filter.property.is_none() && (filter.control_id.is_some() || filter.patient.is_some()) {
+        let found = window(pool, filter, None, (floor, high), limit).await?;
+        return Ok(Batch::complete(found.rows));
     }
+    let key = search_property::key(pool, filter, now).await?;
     let begun = Instant::now();
     let mut days = FIRST_DAYS;
     loop {
         let step = Instant::now();
-        let low = id_floor(time_of(high) - TimeDelta::days(days)).max(floor);
-        rows.extend(window(pool, filter, low, high, limit - rows.len()).await?);
-        if rows.len() >= limit || low <= floor {
-            return Ok(Batch { rows, stopped_at: None });
+        let mut low = id_floor(time_of(high) - TimeDelta::days(days)).max(floor);
+        let used = key.filter(|key| key.since_id < high);
+        match used {
+            Some(key) => low = low.max(key.since_id),
+            // Without its key nothing can be found by a property.
+            None if filter.property.is_some() => {
+                return Ok(Batch { rows, stopped_at: None, known_since: key.map(|key| key.since) });
+            }
+            None => {}
         }
+        let found = window(pool, filter, used, (low, high), limit - rows.len()).await?;
+        rows.extend(found.rows);
+        if rows.len() >= limit || (low <= floor && found.goes_on_below.is_none()) {
+            return Ok(Batch::complete(rows));
+        }
+        high = found.goes_on_below.unwrap_or(low);
         if begun.elapsed() > SCAN_TIME {
-            return Ok(Batch { rows, stopped_at: Some(low) });
+            return Ok(Batch { rows, stopped_at: Some(high), known_since: None });
         }
         if step.elapsed() < STEP_TIME {
             days *= 4;
         }
-        high = low;
     }
 }
 
-/// Messages with ids of `low..high`.
+/// What a window gave.
+#[derive(Debug)]
+struct Seen {
+    rows: Vec<Found>,
+    /// It has more below this id: not all that have the key were looked at.
+    goes_on_below: Option<i64>,
+}
+
+/// Messages with ids of `low..high`; of those with the `key`, if there is one. These are looked up first and by themselves:
+/// joined, it would be up to the planner's guesses whether whole days are read.
 async fn window(
     pool: &PgPool,
     filter: &Filter,
-    low: i64,
-    high: i64,
+    key: Option<Key>,
+    (mut low, mut high): (i64, i64),
     limit: usize,
-) -> sqlx::Result<Vec<Found>> {
+) -> sqlx::Result<Seen> {
+    let mut goes_on_below = None;
     let mut query = QueryBuilder::<Postgres>::new(
         "SELECT m.id, m.received_at, s.kind AS source_kind, s.name AS source, m.party, m.message_type, \
-         m.control_id, m.patient, octet_length(m.body) AS size \
+         m.control_id, m.patient, octet_length(m.body) AS size, m.context \
          FROM message m JOIN source s ON s.id = m.source WHERE true",
     );
+    if let Some(key) = key {
+        let ids = search_property::ids(pool, key, (low, high), limit).await?;
+        let (Some(first), Some(last)) = (ids.first().copied(), ids.last().copied()) else {
+            return Ok(Seen { rows: Vec::new(), goes_on_below });
+        };
+        goes_on_below = (ids.len() == limit).then_some(last);
+        (low, high) = (last, first + 1);
+        query.push(" AND m.id = ANY (").push_bind(ids).push(")");
+    }
     restrict(&mut query, filter);
     // Ids begin with the time, and partitions are ranges of ids.
     query.push(" AND m.id >= ").push_bind(low).push(" AND m.id < ").push_bind(high);
     query.push(" ORDER BY m.id DESC LIMIT ").push_bind(i64::try_from(limit).unwrap_or(i64::MAX));
-    let rows = query.build().fetch_all(pool).await?;
-    rows.into_iter()
-        .map(|row| {
-            Ok(Found {
-                id: row.try_get("id")?,
-                received_at: row.try_get("received_at")?,
-                source_kind: row.try_get("source_kind")?,
-                source: row.try_get("source")?,
-                party: row.try_get("party")?,
-                message_type: row.try_get("message_type")?,
-                control_id: row.try_get("control_id")?,
-                patient: row.try_get("patient")?,
-                size: row.try_get("size")?,
-                outcome: Outcome::Received,
-                outcome_detail: String::new(),
-                findings: 0,
-                worst: None,
-            })
-        })
-        .collect()
+    let read = query.build().fetch_all(pool).await?;
+    let mut rows = Vec::with_capacity(read.len());
+    for row in &read {
+        let context: Option<Vec<u8>> = row.try_get("context")?;
+        let is_it = |(name, value): &(String, String)| message_box::has(context.as_deref(), name, value);
+        if filter.property.as_ref().is_none_or(is_it) {
+            rows.push(found(row)?);
+        }
+    }
+    Ok(Seen { rows, goes_on_below })
+}
+
+fn found(row: &PgRow) -> sqlx::Result<Found> {
+    Ok(Found {
+        id: row.try_get("id")?,
+        received_at: row.try_get("received_at")?,
+        source_kind: row.try_get("source_kind")?,
+        source: row.try_get("source")?,
+        party: row.try_get("party")?,
+        message_type: row.try_get("message_type")?,
+        control_id: row.try_get("control_id")?,
+        patient: row.try_get("patient")?,
+        size: row.try_get("size")?,
+        outcome: Outcome::Received,
+        outcome_detail: String::new(),
+        findings: 0,
+        worst: None,
+    })
 }
 
 fn restrict(query: &mut QueryBuilder<Postgres>, filter: &Filter) {

@@ -9,9 +9,11 @@ use orderly_engine::audit;
 use orderly_engine::clock::Clock;
 use orderly_engine::configuration::{Retention, RetentionClass};
 use orderly_engine::engine::{Engine, EngineOptions};
-use orderly_engine::message_box::Incoming;
+use orderly_engine::message_box::{Declared, Incoming};
 use orderly_engine::retention::{self, Dropped};
 use orderly_engine::store::{Durability, partition};
+use orderly_engine::view::search::{self, Filter, Origin};
+use orderly_rules::Properties;
 
 use crate::flow::{number, run};
 use crate::support::{accepted, database, incoming, ports, serve};
@@ -131,6 +133,46 @@ async fn what_is_parked_or_held_by_law_outlives_its_day() {
         "found as before"
     );
     assert_eq!(number(&engine, "SELECT count(*) FROM message WHERE control_id = '3'").await, 0);
+    engine.abandon();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_message_is_searched_by_goes_and_stays_with_it() {
+    let (engine, clock, start) = three_messages().await;
+    let data = tempfile::tempdir().unwrap();
+    let placer = |value: &str| {
+        let mut properties = Properties::new();
+        properties.set("order.placer", value);
+        Declared::of(&["order.placer".to_owned()], &properties)
+    };
+    for (control, patient) in [("4", "p4"), ("5", "p5")] {
+        let message = Incoming { context: placer(control), ..incoming(&engine, &["ward"], control, patient) };
+        engine.message_box().publish(1, message).await.unwrap();
+    }
+    engine.run_until_idle().await;
+    for sql in [
+        "INSERT INTO legal_hold (kind, object, reason, placed_by, placed_at) VALUES ('patient', 'p5', 'claim', 'a', now())",
+        "INSERT INTO search_property (name, since) VALUES ('order.placer', '2020-01-01')",
+    ] {
+        run(&engine, sql).await;
+    }
+    let found = async |value: &str| {
+        let property = Some(("order.placer".to_owned(), value.to_owned()));
+        let filter = Filter { property, origin: Origin::All, ..Filter::default() };
+        let page = search::search(engine.store().pool(), &filter, clock.now(), 10).await.unwrap();
+        page.rows.into_iter().filter_map(|row| row.control_id).collect::<Vec<_>>()
+    };
+    assert_eq!((found("4").await, found("5").await), (vec!["4".to_owned()], vec!["5".to_owned()]));
+    assert_eq!(
+        number(&engine, "SELECT count(*) FROM message_search").await,
+        2,
+        "and no other message has any"
+    );
+    clock.set(start + TimeDelta::days(7));
+    partition::ensure(engine.store()).await.unwrap();
+    assert_eq!(enforced(&engine, &class(5, 10), data.path()).await.len(), 1);
+    assert_eq!(number(&engine, "SELECT count(*) FROM message_search").await, 1);
+    assert_eq!((found("4").await, found("5").await), (vec![], vec!["5".to_owned()]));
     engine.abandon();
 }
 

@@ -225,11 +225,7 @@ async fn prove(pool: PgPool) -> Result<Proof, Failure> {
     })
 }
 
-async fn chain_page(
-    reading: &Reading,
-    visit: &Visit,
-    proof: Option<Proof>,
-) -> Result<VerifyPage, Failure> {
+async fn chain_page(reading: &Reading, visit: &Visit, proof: Option<Proof>) -> Result<VerifyPage, Failure> {
     let newest = reading.read(|pool: PgPool| async move { anchors::newest(&pool, 20).await }).await?;
     let shell = Shell::new(visit, "Audit chain").read_by(reading);
     Ok(VerifyPage {

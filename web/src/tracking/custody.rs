@@ -46,20 +46,15 @@ pub(super) fn body(
 }
 
 /// Recomputes the hash of the body and the blocks that this journey stands in.
-pub(super) async fn verify(
-    pool: &PgPool,
-    head: &MessageHead,
-    blocks: &[Block],
-) -> Result<Verified, Failure> {
+pub(super) async fn verify(pool: &PgPool, head: &MessageHead, blocks: &[Block]) -> Result<Verified, Failure> {
     let places: Vec<(i32, i64)> = blocks.iter().map(|block| (block.chain, block.number)).collect();
     let mut breaks: Vec<String> = Vec::new();
     let body = tracking::body(pool, head.id).await?.unwrap_or_default();
     if audit::sha256(&body).as_slice() != head.body_sha256 {
         breaks.push("The stored bytes of this message are not the ones that were recorded.".to_owned());
     }
-    let report = audit::verify_blocks(pool, &places)
-        .await
-        .map_err(|error| Failure::Engine(error.to_string()))?;
+    let report =
+        audit::verify_blocks(pool, &places).await.map_err(|error| Failure::Engine(error.to_string()))?;
     breaks.extend(report.breaks.iter().map(ToString::to_string));
     Ok(if breaks.is_empty() {
         Verified {

@@ -5,6 +5,7 @@ use axum::extract::{Query, State};
 use chrono::{DateTime, LocalResult, NaiveDateTime, TimeZone, Utc};
 use orderly_engine::ids::MessageId;
 use orderly_engine::view::outcome::{OUTCOMES, Outcome};
+use orderly_engine::view::patient_search::Kept;
 use orderly_engine::view::search::{Filter, Found, Origin, SCAN_MOST, With};
 use orderly_engine::view::{patient_search, search};
 use serde::Deserialize;
@@ -46,15 +47,22 @@ pub(crate) struct Asked {
     /// Opaque id of a posted patient search.
     #[serde(default)]
     s: String,
+    /// Opaque id of a posted search by a property.
+    #[serde(default)]
+    p: String,
     #[serde(default)]
     before: String,
 }
 
-/// The posted form: the same fields and the patient id.
+/// The posted form: the same fields, the patient id, and a property with its value.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Posted {
     #[serde(default)]
     patient: String,
+    #[serde(default)]
+    property: String,
+    #[serde(default)]
+    value: String,
     #[serde(flatten)]
     asked: Asked,
 }
@@ -90,6 +98,11 @@ struct SearchPage {
     ports: Vec<String>,
     rows: Vec<Row>,
     patient_search: bool,
+    /// Properties that messages can be searched by, and the one that they are.
+    properties: Vec<Choice>,
+    property_search: bool,
+    /// Since when the property is known of messages, where older ones may have it too.
+    known_since: Option<crate::site_time::Moment>,
     reads: bool,
     summary: String,
     /// Filters in force with the address without each.
@@ -102,16 +115,12 @@ struct SearchPage {
 
 /// The search page and what it found.
 pub(crate) async fn show(State(state): State<AppState>, visit: Visit, Query(asked): Query<Asked>) -> Answer {
-    let patient = match asked.s.as_str() {
-        "" => None,
-        id => match patient_search::find(state.pool(), id, &visit.person.id, visit.guest.now).await? {
-            Some(patient) => Some(patient),
-            None => return Err(forgotten()),
-        },
-    };
+    let (patient, property) = (kept(&state, &visit, &asked.s).await?, kept(&state, &visit, &asked.p).await?);
+    let patient = patient.map(|kept| kept.value);
+    let property = property.and_then(|kept| Some((kept.property?, kept.value)));
     let mut shell = Shell::new(&visit, "Messages");
-    let filter = filter(&asked, patient.clone(), &shell)?;
-    record(&state, &visit, &asked, patient.as_deref()).await?;
+    let filter = Filter { property, ..filter(&asked, patient.clone(), &shell)? };
+    record(&state, &visit, &asked, &filter).await?;
     let reading = state.reading(&visit).await;
     let search = |pool: PgPool| {
         let (filter, now) = (&filter, visit.guest.now);
@@ -143,7 +152,10 @@ pub(crate) async fn show(State(state): State<AppState>, visit: Visit, Query(aske
         ports: ports(&state),
         patient_search: patient.is_some(),
         reads: reads(&visit),
-        filters: filters(&asked, patient.is_some()),
+        filters: filters(&asked, &filter),
+        properties: properties(&state, &filter),
+        property_search: filter.property.is_some(),
+        known_since: found.known_since.map(|since| shell.time(since)),
         newer: (!asked.before.is_empty()).then(|| asked.with("before", "")),
         form_key: crate::form::new_key(),
         rows,
@@ -157,37 +169,56 @@ pub(crate) async fn show(State(state): State<AppState>, visit: Visit, Query(aske
 /// Takes the form. With a patient id it keeps that under an opaque id; without, it is only an address.
 pub(crate) async fn submit(State(state): State<AppState>, visit: Visit, form: Submission<Posted>) -> Answer {
     let mut asked = form.fields.asked;
+    let (pool, person, now) = (state.pool(), visit.person.id.as_str(), visit.guest.now);
     let patient = form.fields.patient.trim();
     if !patient.is_empty() {
-        asked.s = patient_search::keep(state.pool(), patient, &visit.person.id, visit.guest.now).await?;
+        asked.s = patient_search::keep(pool, (None, patient), person, now).await?;
+    }
+    let (property, value) = (form.fields.property.trim(), form.fields.value.trim());
+    if !value.is_empty() {
+        let configuration = state.configuration.load();
+        if !configuration.tracking.index.iter().any(|declared| declared == property) {
+            return Err(Failure::BadForm("Choose the property that has this value".to_owned()));
+        }
+        asked.p = patient_search::keep(pool, (Some(property), value), person, now).await?;
     }
     asked.before = String::new();
     page::go_quietly(&asked.address())
 }
 
+/// What an opaque id in the address stands for.
+async fn kept(state: &AppState, visit: &Visit, id: &str) -> Result<Option<Kept>, Failure> {
+    if id.is_empty() {
+        return Ok(None);
+    }
+    let kept = patient_search::find(state.pool(), id, &visit.person.id, visit.guest.now).await?;
+    kept.map(Some).ok_or_else(forgotten)
+}
+
 fn forgotten() -> Failure {
     Failure::refused(
         "This search is no longer kept",
-        "Searches by patient are kept for twelve hours and only for the person who made them. Type the patient id again.",
+        "Searches by patient or property are kept for twelve hours and only for the person who made them. Type it again.",
         "New search",
         "/messages",
     )
 }
 
-async fn record(
-    state: &AppState,
-    visit: &Visit,
-    asked: &Asked,
-    patient: Option<&str>,
-) -> Result<(), Failure> {
+async fn record(state: &AppState, visit: &Visit, asked: &Asked, filter: &Filter) -> Result<(), Failure> {
     let described: Vec<String> = asked.pairs().map(|(name, value)| format!("{name}={value}")).collect();
     let described = described.join(" ");
-    match patient {
-        // The log must answer "who searched for this patient" without holding patient ids itself.
+    // The log must answer "who searched for this patient" without holding patient ids itself. So it is with values.
+    if let Some((name, value)) = &filter.property {
+        let object = patient_search::fingerprint(value);
+        let described = format!("{name} {described}");
+        visit.record(state, "property.searched", ("property", &object), &described).await?;
+    }
+    match &filter.patient {
         Some(patient) => {
             let object = patient_search::fingerprint(patient);
             visit.record(state, "patient.searched", ("patient", &object), &described).await
         }
+        None if filter.property.is_some() => Ok(()),
         // The bare list is the start page of the section; looking at it asks for nothing in particular.
         None => visit.record(state, "message.searched", ("search", &described), "").await,
     }
@@ -206,6 +237,7 @@ impl Asked {
             ("findings", &self.findings),
             ("origin", &self.origin),
             ("s", &self.s),
+            ("p", &self.p),
             ("before", &self.before),
         ]
         .into_iter()
@@ -245,6 +277,7 @@ fn filter(asked: &Asked, patient: Option<String>, shell: &Shell) -> Result<Filte
         message_type: text(&asked.message_type).map(|kind| kind.to_uppercase()),
         source: text(&asked.port),
         party: text(&asked.party),
+        property: None,
         from: instant(&asked.from, shell)?,
         to: instant(&asked.to, shell)?,
         outcome: Outcome::from_word(asked.status.trim()),
@@ -341,7 +374,22 @@ fn ports(state: &AppState) -> Vec<String> {
     configuration.receive_ports.keys().chain(configuration.send_ports.keys()).cloned().collect()
 }
 
-fn filters(asked: &Asked, patient: bool) -> Vec<(String, String)> {
+/// The properties that the site declares.
+fn properties(state: &AppState, filter: &Filter) -> Vec<Choice> {
+    let configuration = state.configuration.load();
+    let chosen = filter.property.as_ref().map(|(name, _)| name.as_str());
+    let index = &configuration.tracking.index;
+    let terms = if index.is_empty() { Vec::new() } else { configuration.rules.terms() };
+    let title = |name: &str| {
+        let term = terms.iter().find(|term| term.name == name && !term.title.is_empty());
+        term.map_or_else(|| name.to_owned(), |term| format!("{} ({name})", term.title))
+    };
+    let choice =
+        |name: &String| Choice { chosen: chosen == Some(name), title: title(name), value: name.clone() };
+    index.iter().map(choice).collect()
+}
+
+fn filters(asked: &Asked, filter: &Filter) -> Vec<(String, String)> {
     asked
         .pairs()
         .filter(|(name, value)| *name != "before" && !(*name == "origin" && *value == "received"))
@@ -357,7 +405,11 @@ fn filters(asked: &Asked, patient: bool) -> Vec<(String, String)> {
                 "findings" if value == "none" => "Nothing to mend".to_owned(),
                 "findings" if value == "errors" => "With an error".to_owned(),
                 "findings" => "With findings".to_owned(),
-                "s" if patient => "One patient".to_owned(),
+                "s" if filter.patient.is_some() => "One patient".to_owned(),
+                "p" => {
+                    let name = filter.property.as_ref().map_or("property", |(name, _)| name.as_str());
+                    format!("One value of {name}")
+                }
                 _ => value.to_owned(),
             };
             (title, asked.with(name, ""))

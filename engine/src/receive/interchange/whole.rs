@@ -116,7 +116,7 @@ impl Door {
             control_id: (!header.control_id.is_empty()).then_some(header.control_id.clone()),
             patient: None,
             charset: 0,
-            context: None,
+            context: current.declared(&properties),
             retention: current.retention(whole.party.as_deref(), &properties),
             duplicate: None,
             place: peer.place,
