@@ -32,7 +32,7 @@ crash: ## The long crash and failure tests: KILLS=1000 SEED=1 ROUNDS=20
 	ORDERLY_CRASH_KILLS=$(or $(KILLS),1000) ORDERLY_CRASH_SEED=$(or $(SEED),1) cargo test --release --locked -p orderly-tests --test crash -- --nocapture
 	ORDERLY_FAILURE_ROUNDS=$(or $(ROUNDS),20) ORDERLY_FAILURE_SEED=$(or $(SEED),1) cargo test --release --locked -p orderly-tests --test failures -- --nocapture --test-threads 1
 
-soak: ## A hospital day for long, the server's memory read each minute; fails when it grows: MINUTES=10080 RATE=20 (7 days, some 40 GB)
+soak: ## A hospital day for long, the server's memory read each minute; fails when it grows: MINUTES=10080 RATE=5 is a week (it prints what was stored: nothing of it is dropped)
 	@scripts/install.sh run
 	cargo build --release --locked --bin orderly
 	ORDERLY_SOAK_MINUTES=$(or $(MINUTES),20) ORDERLY_SOAK_RATE=$(or $(RATE),50) ORDERLY_TEST_PROGRAM=$(CURDIR)/target/release/orderly \

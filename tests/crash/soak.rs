@@ -61,16 +61,21 @@ async fn memory_stays_flat_under_traffic_of_every_kind() {
     }
     day.closes().await;
     let person = approver.end().await;
+    let stored: i64 = sqlx::query_scalar("SELECT pg_database_size(current_database())")
+        .fetch_one(&database.pool().await)
+        .await
+        .expect("the database answers");
     let judged = &resident[resident.len() / WARM_UP_PARTS..];
     let (slope, mean) = fit(judged);
     let growth = slope * (judged.len() - 1) as f64;
     let most = if minutes < LONG_MINUTES { GROWTH_SHORT_MIB } else { GROWTH_MIB + GROWTH_PART * mean };
     println!(
         "soak: {acknowledged} messages acknowledged, {} decided by a person; {mean:.1} MiB resident in the mean of the last \
-         {} readings, fitted growth {growth:+.2} MiB (at most {most:.1}), {:+.2} MiB an hour",
+         {} readings, fitted growth {growth:+.2} MiB (at most {most:.1}), {:+.2} MiB an hour; {} MiB stored",
         person.receipts,
         judged.len(),
-        slope * 3600.0 / every.as_secs_f64()
+        slope * 3600.0 / every.as_secs_f64(),
+        stored >> 20
     );
     assert!(acknowledged > 50 && person.receipts > 0, "too little traffic to mean anything: {acknowledged}");
     assert!(growth <= most, "the memory grew by {growth:.1} MiB: {resident:.1?}\n{}", server.log_tail());
