@@ -10,7 +10,7 @@ pub mod testing;
 
 use std::sync::atomic::{AtomicI16, AtomicI32, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, PgConnection, Postgres, Transaction};
@@ -163,7 +163,9 @@ impl Store {
     /// not own the tables, or may neither make that role nor act as it.
     pub async fn open(hosts: impl Into<Hosts>, clock: Clock, durability: Durability) -> Result<Self, Error> {
         let hosts = hosts.into();
-        let mut owner = hosts.clone().map(own).connect().await?;
+        // A warning with the text of a whole migration tells nobody anything.
+        let quiet = |options| own(options).log_slow_statements(tracing::log::LevelFilter::Off, Duration::ZERO);
+        let mut owner = hosts.clone().map(quiet).connect().await?;
         durability.check(&mut owner).await?;
         MIGRATIONS.run(&mut owner).await?;
         role::ensure(&mut owner).await?;
