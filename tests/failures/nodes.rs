@@ -1,9 +1,10 @@
 //! Several nodes on one database: who works on which lane, and what happens when one of them goes.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use orderly_tests::{Database, Traffic, eventually};
+use orderly_tests::{Database, Receiver, Sender, Server, Traffic, answer_as_asked, eventually, hospital};
 use rand::RngExt as _;
 use sqlx::PgPool;
 
@@ -57,6 +58,84 @@ async fn a_node_that_joins_gets_lanes_and_hands_them_back_when_it_stops() {
     until_shared(&pool, 1).await;
     bench.nodes.push(second);
     bench.prove(traffic, "join and leave", 1).await;
+}
+
+const ANSWERED_LATER: &str = "site:
+  format: 1
+  name: later
+  title: Answers take another way
+  timezone: UTC
+values:
+  connect: { default: 127.0.0.1:1, env: ORDERLY_TEST_CONNECT }
+parties:
+  lis:
+    identify: [{ sending_app: LIS }]
+    inbound: { acknowledgment: { of_acks: true } }
+    outbound: { ask: { accept: AL, application: AL } }
+receive_ports:
+  in:
+    locations:
+      mllp:
+        adapter: { mllp: { socket: { listen: 127.0.0.1:0 } } }
+  later:
+    locations:
+      mllp:
+        adapter: { mllp: { socket: { listen: 127.0.0.1:0 } } }
+send_ports:
+  out:
+    party: lis
+    target: { mllp: { socket: { connect: $connect } } }
+    filter: { port.name: in, hl7.type: ADT }
+    order: strict
+    ack: { expect: application, accept_from: [same_connection, any_receive_port] }
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_application_acknowledgment_that_comes_to_the_other_process_settles_the_delivery() {
+    let receiver = Receiver::answering(Arc::new(|message| Some(answer_as_asked(message)))).await;
+    let (site, database) = (tempfile::tempdir().expect("a folder can be made"), Database::create().await);
+    std::fs::write(site.path().join("site.yaml"), ANSWERED_LATER).expect("the site is written");
+    let environment = [("ORDERLY_TEST_CONNECT", receiver.address().to_owned())];
+    let mut servers = Vec::new();
+    for _ in 0..2 {
+        let data = tempfile::tempdir().expect("a folder can be made");
+        let server = Server::start(site.path(), &database, data.path(), &environment).await;
+        servers.push((server.expect("the server starts"), data));
+    }
+    let pool = database.pool().await;
+    let count = async |query: &'static str| {
+        sqlx::query_scalar::<_, i64>(query).fetch_one(&pool).await.expect("the database answers")
+    };
+    let mut sender = Sender::connect(&servers[0].0.address("in/mllp")).await.expect("it listens");
+    let answer = sender.send(&hospital::registration("SETTLED", 1)).await.expect("it answers");
+    assert_eq!(answer.text("MSA-1"), "AA");
+    let sent = receiver.expect("the message", |_| true).await;
+    let owner = count(
+        "SELECT n.process::bigint FROM lane l JOIN subscriber s ON s.id = l.subscriber JOIN node n ON n.slot = l.node
+          WHERE s.name = 'out'",
+    )
+    .await;
+    let other = servers.iter().find(|(server, _)| i64::from(server.id()) != owner).expect("there are two");
+    let mut application = Sender::connect(&other.0.address("later/mllp")).await.expect("it listens");
+    let handled = format!(
+        "MSH|^~\\&|LIS|N|HUB|N|20260301||ACK^A04^ACK|L1|P|2.3.1|||AL|NE\rMSA|AA|{}\r",
+        sent.text("MSH-10")
+    );
+    let stored = application.send(&handled).await.expect("it answers");
+    assert_eq!((stored.text("MSA-1"), stored.text("MSA-2")), ("CA".into(), "L1".into()));
+    // The application may take its ten minutes; only the other process's word ends the wait earlier.
+    eventually("the delivery is settled", async || {
+        (count("SELECT count(*) FROM tracking WHERE kind = 6").await == 1).then_some(())
+    })
+    .await;
+    assert_eq!(receiver.received().len(), 1, "it was sent once");
+    assert_eq!(count("SELECT count(*) FROM tracking WHERE kind = 18").await, 0, "it was waited for");
+    assert_eq!(count("SELECT count(*) FROM parked").await, 0);
+    for (server, _data) in servers {
+        assert!(server.stop().await.success());
+    }
+    pool.close().await;
+    database.drop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
