@@ -428,3 +428,56 @@ async fn ids_of_any_length_are_stored_and_repeats_of_them_are_known() {
     site.until("SELECT count(*) FROM tracking WHERE kind = 2", 1).await;
     site.stop().await;
 }
+
+/// How many of these moments, in milliseconds and in order, lie within a second at most.
+fn most_in_a_second(moments: &[i64]) -> usize {
+    let within = |from: i64| moments.iter().filter(|at| (from..from + 1_000).contains(*at)).count();
+    moments.iter().map(|from| within(*from)).max().unwrap_or(0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_location_with_a_rate_reads_no_faster_on_all_its_connections_together_and_drops_nothing() {
+    let site =
+        Site::start(Script::Answer("AA"), |site| site.location(|location| location.limits.rate = Some(10)))
+            .await;
+    let mut senders = [site.sender().await, site.sender().await];
+    for number in 0..30 {
+        senders[number % 2].write(&adt(&format!("R{number}"), "P1")).await;
+    }
+    site.until("SELECT count(*) FROM message WHERE control_id LIKE 'R%'", 30).await;
+    // The id of a message tells when it was read; without the rate all of them are in the same second.
+    let read: Vec<i64> =
+        sqlx::query_scalar("SELECT id >> 22 FROM message WHERE control_id LIKE 'R%' ORDER BY id")
+            .fetch_all(site.engine.store().pool())
+            .await
+            .unwrap();
+    let most = most_in_a_second(&read);
+    assert!(most <= 15, "{most} were read within a second");
+    for _ in 0..30 {
+        site.receiver.next().await;
+    }
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_send_port_with_a_rate_sends_no_faster_and_everything() {
+    let site = Site::start(Script::Answer("AA"), |site| site.port(|port| port.limits.rate = Some(10))).await;
+    let mut sender = site.sender().await;
+    let sending = async {
+        for number in 0..30 {
+            assert_eq!(sender.send(&adt(&format!("R{number}"), "P1")).await, format!("AA R{number}"));
+        }
+    };
+    let receiving = async {
+        let (begin, mut arrived) = (tokio::time::Instant::now(), Vec::new());
+        for number in 0..30 {
+            assert_eq!(site.receiver.next().await, adt(&format!("R{number}"), "P1"));
+            arrived.push(i64::try_from(begin.elapsed().as_millis()).unwrap());
+        }
+        arrived
+    };
+    let ((), arrived) = tokio::join!(sending, receiving);
+    let most = most_in_a_second(&arrived);
+    assert!(most <= 15, "{most} were sent within a second");
+    site.stop().await;
+}
