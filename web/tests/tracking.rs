@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use std::sync::Arc;
 use support::seed::{self, Morning};
 
-use orderly_engine::ids::MessageId;
+use orderly_engine::ids::{IdSource, MessageId};
 use orderly_engine::message_box::{Declared, key_of};
 use orderly_rules::Properties;
 use support::{Browser, Console};
@@ -290,4 +290,50 @@ async fn what_was_found_in_a_message_is_marked_searched_and_told_with_its_place(
         .await
         .says("id=\"f-OBX-1-8\" class=\"found\"")
         .says("Value is not in its table");
+}
+
+/// Stores a message as it would come, and answers the address of its page.
+async fn stored(console: &Console, ids: &IdSource, body: &[u8]) -> String {
+    let id = ids.message();
+    sqlx::query(
+        "INSERT INTO message (id, received_at, source, message_type, control_id, body_sha256, body)
+         VALUES ($1, $2, 1, 'ADT^A01', 'E1', $3, $4)",
+    )
+    .bind(id.0)
+    .bind(console.now())
+    .bind(orderly_engine::audit::sha256(body).to_vec())
+    .bind(body)
+    .execute(&console.pool)
+    .await
+    .unwrap();
+    format!("/messages/{id}")
+}
+
+#[tokio::test]
+async fn what_is_written_in_utf_16_or_shift_jis_is_shown_as_its_sender_wrote_it() {
+    let (console, _) = console().await;
+    let browser = console.signed_in("h.nair").await;
+    let ids = IdSource::new(console.store.clock().clone(), 6, 0);
+    // In Shift-JIS the second bytes of these are `|` and a backslash: neither may end a field or begin an escape.
+    let name = "ポソ山田";
+    for (form, declared) in
+        [("UNICODE UTF-16", "UNICODE UTF-16"), ("UTF-16LE", ""), ("SHIFT_JIS", "SHIFT_JIS")]
+    {
+        let text = format!(
+            "MSH|^~\\&|REG|N|E|H|20261121||ADT^A01^ADT_A01|E1|P|2.5||||||{declared}\rEVN|A01|2026\r\
+             PID|1||7^^^N^MR||{name}^花子||19800229|F\rPV1|1|I\r"
+        );
+        let body = orderly_hl7::Charset::from_name(form).unwrap().encode(&text).unwrap().into_owned();
+        assert_ne!(body, text.as_bytes());
+        let address = stored(&console, &ids, &body).await;
+        let readable = browser.get(&format!("{address}?tab=readable")).await.expect(StatusCode::OK);
+        readable.says(&format!("{name} · 花子")).says("1980");
+        let tree = browser.get(&format!("{address}?tab=tree")).await.expect(StatusCode::OK);
+        tree.says("PID-5.2").says(name).says("花子");
+        let raw = browser.get(&format!("{address}?tab=raw")).await.expect(StatusCode::OK);
+        raw.says(name).says("花子").says("19800229");
+        // What is downloaded is what came.
+        let bytes = browser.get(&format!("{address}/bytes")).await.expect(StatusCode::OK);
+        assert_eq!(bytes.headers[axum::http::header::CONTENT_LENGTH], body.len().to_string());
+    }
 }
