@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 
-use super::{Store, own, role};
+use super::{Store, own, patience, role};
 
 /// How long the standby may take to say how near it is.
 const ANSWER_MAX: Duration = Duration::from_secs(1);
@@ -55,7 +55,8 @@ impl Standby {
     ///
     /// An address that is none.
     pub fn at(address: &str, behind_max: Duration) -> sqlx::Result<Self> {
-        let options = own(PgConnectOptions::from_str(address)?).options([("role", role::ENGINE)]);
+        let options =
+            patience::limited(own(PgConnectOptions::from_str(address)?)).options([("role", role::ENGINE)]);
         let pool = PgPoolOptions::new()
             .max_connections(CONNECTIONS_MAX)
             .acquire_timeout(ANSWER_MAX)
