@@ -1,6 +1,5 @@
 //! How large requests may be, how long they may take, and how many a person may have under way.
 #![expect(clippy::disallowed_methods, reason = "a test stands outside the server")]
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
 mod support;
 
