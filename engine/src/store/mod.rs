@@ -164,7 +164,8 @@ impl Store {
     pub async fn open(hosts: impl Into<Hosts>, clock: Clock, durability: Durability) -> Result<Self, Error> {
         let hosts = hosts.into();
         // A warning with the text of a whole migration tells nobody anything.
-        let quiet = |options| own(options).log_slow_statements(tracing::log::LevelFilter::Off, Duration::ZERO);
+        let quiet =
+            |options| own(options).log_slow_statements(tracing::log::LevelFilter::Off, Duration::ZERO);
         let mut owner = hosts.clone().map(quiet).connect().await?;
         durability.check(&mut owner).await?;
         MIGRATIONS.run(&mut owner).await?;
