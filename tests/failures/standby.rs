@@ -161,13 +161,14 @@ async fn a_standby_that_ends_a_query_or_goes_away_shows_on_no_page() {
         .await;
         let lock = "BEGIN; LOCK TABLE ONLY message IN ACCESS EXCLUSIVE MODE";
         sqlx::raw_sql(lock).execute(&mut changer).await.expect("it is locked");
+        // Free on the primary at once, so that the page finds it so; on the standby both locks stay until replay goes on.
+        sqlx::raw_sql("ROLLBACK").execute(&mut changer).await.expect("it is free");
+        sqlx::raw_sql("ROLLBACK").execute(&mut holder).await.expect("it is free");
         eventually("the query is in the way of replay and ended", async || {
             let ended = "SELECT confl_lock FROM pg_stat_database_conflicts WHERE datname = 'failures'";
             (number(&pair.standby, ended).await > 0).then_some(())
         })
         .await;
-        sqlx::raw_sql("ROLLBACK").execute(&mut changer).await.expect("it is free");
-        sqlx::raw_sql("ROLLBACK").execute(&mut holder).await.expect("it is free");
     };
     let (page, ()) = tokio::join!(asked, interfere);
     assert!(page.status == 200 && !is_of_standby(&page) && page.body.contains("FIRST"), "{}", page.text());
